@@ -1,0 +1,25 @@
+"""Published claims, each with a predicate fixed before the runs it judges. Nothing here loads torch."""
+
+import pandas as pd
+
+from nclib.claims import bardazzi2026, papyan2020, zhu2021
+from nclib.claims.verdict import Claim, Verdict
+
+ALL: tuple[Claim, ...] = (*papyan2020.CLAIMS, *zhu2021.CLAIMS, *bardazzi2026.CLAIMS)
+"""Every registered claim, in the order of the scoreboard."""
+
+__all__ = ["ALL", "Claim", "Verdict", "get", "judge_all"]
+
+
+def get(claim_id: str) -> Claim:
+    """The claim of this id; KeyError when there is none."""
+    for claim in ALL:
+        if claim.id == claim_id:
+            return claim
+    raise KeyError(f"no claim is called {claim_id!r}")
+
+
+def judge_all(tables: dict[str, pd.DataFrame]) -> dict[str, Verdict]:
+    """The verdict of every claim, from one table per study (missing studies give inconclusive verdicts)."""
+    nothing = pd.DataFrame()
+    return {claim.id: claim.judge(tables.get(claim.study, nothing)) for claim in ALL}

@@ -1,0 +1,185 @@
+"""What a claim is, and how a table decides it: supported, not supported, or inconclusive with a reason."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import pandas as pd
+from scipy import stats
+
+from nclib.tables import select
+
+MIN_SEEDS = 3
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The outcome of one claim on one table."""
+
+    status: Literal["supported", "not supported", "inconclusive"]
+    number: float | None = None
+    """What was measured, in the words of the claim's `measure`."""
+    low: float | None = None
+    """Lower end of the interval: a 95 % t-interval of the mean over seeds, or the smallest of all runs."""
+    high: float | None = None
+    n: int = 0
+    """How many seeds (or runs) the number rests on."""
+    reason: str = ""
+    """Why it is inconclusive."""
+
+    def __str__(self) -> str:
+        if self.number is None:
+            return f"inconclusive: {self.reason}"
+        text = f"{self.status}: {show(self.number)} [{show(self.low)}, {show(self.high)}], n = {self.n}"
+        return f"{text} ({self.reason})" if self.reason else text
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A published sentence, and the predicate that judges it, written down before the runs it judges."""
+
+    id: str
+    """Permanent: links and citations point at it."""
+    statement: str
+    source: str
+    """Citation key in book/references.bib."""
+    place: str
+    study: str
+    measure: str
+    """What the number is, in one phrase."""
+    predicate: str
+    """The condition on the number, with its threshold."""
+    judge: Callable[[pd.DataFrame], Verdict]
+    published: str = ""
+    """The published value of the same quantity, where one is at hand."""
+    registered: Literal["before", "after"] = "before"
+    """Whether the predicate was committed before runs of its kind existed."""
+    page: str = ""
+    """The notebook whose figure shows the evidence."""
+
+
+class Missing(Exception):
+    """The table lacks what a claim needs; carries the reason for an inconclusive verdict."""
+
+
+def judged(judge: Callable[[pd.DataFrame], Verdict]) -> Callable[[pd.DataFrame], Verdict]:
+    """A judge whose missing evidence becomes an inconclusive verdict instead of an error."""
+
+    def wrapped(table: pd.DataFrame) -> Verdict:
+        try:
+            return judge(table)
+        except Missing as missing:
+            return Verdict("inconclusive", reason=str(missing))
+
+    wrapped.__doc__ = judge.__doc__
+    return wrapped
+
+
+def evidence(table: pd.DataFrame, **where: object) -> pd.DataFrame:
+    """The rows a claim rests on; Missing when there are none."""
+    if table.empty:
+        raise Missing("nothing recorded yet")
+    rows = select(table, **where)
+    if rows.empty:
+        wanted = ", ".join(f"{k}={v}" for k, v in where.items())
+        raise Missing(f"no rows with {wanted}")
+    return rows
+
+
+def per_run(rows: pd.DataFrame, metric: str, at: pd.Series, **where: object) -> pd.Series:
+    """Value of one metric by run, each at its own epoch `at[run]`; Missing when a run lacks it or has no number.
+
+    Exact epochs, never "the last one there is": a run that diverged must not be judged by an earlier epoch.
+    """
+    rows = select(rows, metric=metric, **where)
+    epochs = rows.run.map(at)
+    values = rows[rows.epoch == epochs].set_index("run").value
+    if values.index.has_duplicates:
+        raise Missing(f"{metric} is not one number per run: the claim must say which split, layer and labels")
+    absent = set(at.index) - set(values.index)
+    if absent:
+        raise Missing(f"{metric} is missing from {len(absent)} of {len(at)} runs")
+    if not values.map(math.isfinite).all():
+        raise Missing(f"{metric} is not a finite number in {int((~values.map(math.isfinite)).sum())} runs")
+    return values
+
+
+def final_epoch(rows: pd.DataFrame) -> pd.Series:
+    """Each run's last epoch as its parameters have it; Missing when a run's table stops earlier."""
+    by_run = rows.groupby("run")
+    planned, reached = by_run.epochs.first(), by_run.epoch.max()
+    if (reached < planned).any():
+        raise Missing(f"{int((reached < planned).sum())} runs stop before their last epoch")
+    return planned.astype(int)
+
+
+def terminal_epoch(rows: pd.DataFrame, at_most: float = 0.0) -> pd.Series:
+    """Each run's first measured epoch with training error at most `at_most`; Missing when a run has none."""
+    errors = select(rows, metric="error", split="train", layer="features")
+    reached = errors[errors.value <= at_most].groupby("run").epoch.min()
+    absent = errors.run.nunique() - len(reached)
+    if absent or reached.empty:
+        raise Missing(f"{absent} runs never reach training error {at_most:g}")
+    return reached
+
+
+def by_seed(values: pd.Series, rows: pd.DataFrame) -> pd.Series:
+    """Values by run, relabelled by seed; Missing when a seed stands there twice."""
+    seeds = rows.groupby("run").seed.first()
+    relabelled = values.rename(index=seeds)
+    if relabelled.index.has_duplicates:
+        raise Missing("a seed stands for several runs: the claim must say which")
+    return relabelled
+
+
+def mean_over_seeds(
+    values: pd.Series, *, below: float | None = None, above: float | None = None, ratio: bool = False
+) -> Verdict:
+    """Judge the mean over seeds by its 95 % t-interval.
+
+    Supported when the whole interval lies within (above, below), not supported when the whole interval lies outside,
+    inconclusive when it straddles a threshold, with fewer than three seeds or with a value that is no number.
+    A `ratio` is averaged and given its interval on the log scale.
+    """
+    if below is None and above is None:
+        raise ValueError("a predicate needs a threshold: below, above or both")
+    values = values.astype(float)
+    if len(values) < MIN_SEEDS:
+        return Verdict("inconclusive", n=len(values), reason=f"{len(values)} of at least {MIN_SEEDS} seeds recorded")
+    if not values.map(math.isfinite).all() or (ratio and (values <= 0).any()):
+        return Verdict("inconclusive", n=len(values), reason="a seed's value is not a usable number")
+    x = values.map(math.log) if ratio else values
+    centre, error = x.mean(), x.std(ddof=1) / math.sqrt(len(x))
+    half = stats.t.ppf((1 + CONFIDENCE) / 2, len(x) - 1) * error
+    ends = [centre, centre - half, centre + half]
+    number, low, high = (math.exp(v) for v in ends) if ratio else ends
+    return _against(number, low, high, len(x), below, above)
+
+
+def every_run(values: pd.Series, *, below: float | None = None, above: float | None = None) -> Verdict:
+    """Judge a statement about all runs by the worst of them; the interval is the range over runs."""
+    if below is None and above is None:
+        raise ValueError("a predicate needs a threshold: below, above or both")
+    if len(values) < MIN_SEEDS:
+        return Verdict("inconclusive", n=len(values), reason=f"{len(values)} of at least {MIN_SEEDS} runs recorded")
+    if not values.map(math.isfinite).all():
+        return Verdict("inconclusive", n=len(values), reason="a run's value is not a finite number")
+    low, high = float(values.min()), float(values.max())
+    holds = (below is None or high < below) and (above is None or low > above)
+    worst = high if below is not None else low
+    return Verdict("supported" if holds else "not supported", worst, low, high, len(values))
+
+
+def _against(number: float, low: float, high: float, n: int, below: float | None, above: float | None) -> Verdict:
+    inside = (below is None or high < below) and (above is None or low > above)
+    outside = (below is not None and low >= below) or (above is not None and high <= above)
+    status = "supported" if inside else "not supported" if outside else "inconclusive"
+    reason = "the interval straddles the threshold" if status == "inconclusive" else ""
+    return Verdict(status, float(number), float(low), float(high), n, reason)
+
+
+def show(value: float | None) -> str:
+    """A number as pages print it: three significant digits."""
+    return "–" if value is None else f"{value:.3g}"

@@ -1,0 +1,191 @@
+"""From a network and labelled inputs to rows of the long table; one forward pass if the features fit in memory."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from nclib.geometry import simplex_gram
+from nclib.metrics import nc
+from nclib.metrics.spectrum import effective_rank, participation_ratio
+from nclib.stats import ClassStats
+
+FEATURE_MEMORY = 2 * 2**30
+"""Bytes of float32 features kept in memory; a split with more is passed through the network twice."""
+_BATCH = 1000
+
+
+@dataclass(frozen=True)
+class Split:
+    """A named set of inputs with the label sets to measure it under."""
+
+    name: str
+    """What the table's column `split` says: train, test, fresh, train_correct, train_mislabelled."""
+    x: Tensor
+    labels: Mapping[str, Int[Tensor, " n"]]
+    """Label set (`noisy`, `clean`) to labels. Where labels are not corrupted there is one set, `clean`."""
+    references: Mapping[str, ClassStats] | None = None
+    """Training statistics by label set; given, the rule of the nearest *training* mean is measured as well."""
+
+
+def measure(
+    model: nn.Module, split: Split, *, num_classes: int, statistics: dict[str, ClassStats] | None = None
+) -> Iterator[dict]:
+    """Rows of error, loss, margins and every NC metric at the classifier's input, per label set of one split.
+
+    The model is measured in eval mode, without autocast, and left in the mode it was in. Features come from the
+    network in its own precision; everything after that is float64. NC metrics are left out where a class has no
+    sample. The class statistics of each label set are put into `statistics`, when given.
+    """
+    was_training = model.training
+    model.eval()
+    fits = len(split.x) * model.feature_dim * 4 <= FEATURE_MEMORY
+    kept = list(_features(model, split.x)) if fits else None
+    try:
+        for name, y in split.labels.items():
+            rows, stats = _measure_labels(model, split, name, y, num_classes, kept)
+            if statistics is not None and stats is not None:
+                statistics[name] = stats
+            for metric, value in rows.items():
+                yield {"split": split.name, "labels": name, "layer": "features", "metric": metric, "value": value}
+    finally:
+        model.train(was_training)
+
+
+def _measure_labels(
+    model: nn.Module, split: Split, label_set: str, y: Tensor, K: int, kept: list[Tensor] | None
+) -> tuple[dict[str, float], ClassStats | None]:
+    head = head_of(model)
+
+    def passes() -> Iterator[tuple[Tensor, Tensor]]:
+        return zip(kept or _features(model, split.x), y.split(_BATCH), strict=True)
+
+    values = _classification(head, passes())
+    if torch.bincount(y, minlength=K).min() == 0:
+        return values, None
+    if kept is not None:
+        H = torch.cat(kept)
+        stats, X, scores = ClassStats.with_coordinates(H, y, K, head.W)
+        decisions = nc.Decisions.from_coordinates(X, stats.M @ stats.basis.T, y, scores, head)
+        norm = H.double().square().sum(1).mean()
+    else:
+        stats = _sum(ClassStats.of(H, labels, K) for H, labels in passes())
+        decisions = _sum(nc.Decisions.of(stats, head, H, labels) for H, labels in passes())
+        # mean |h|^2 = within scatter + the means' own
+        norm = stats.trace_Sigma_W + (stats.n @ stats.mu.square().sum(1)) / stats.N
+    values |= nc.collapse_metrics(stats, decisions, head) | shape_metrics(stats, head)
+    values["mean_feature_norm_squared"] = float(norm)
+    reference = (split.references or {}).get(label_set)
+    if reference is not None:
+        against = _sum(nc.Decisions.of(reference, head, H, labels) for H, labels in passes())
+        values["ncc_accuracy_train_means"] = against.ncc_correct / against.N
+        values["nc4_mismatch_train_means"] = against.mismatches / against.N
+    return values, stats
+
+
+def head_of(model: nn.Module) -> nc.Head:
+    """The network's linear classifier in float64."""
+    bias = model.head.bias
+    return nc.Head(model.head.weight.detach().double(), None if bias is None else bias.detach().double())
+
+
+@torch.no_grad()
+def _features(model: nn.Module, x: Tensor) -> Iterator[Tensor]:
+    for batch in x.split(_BATCH):
+        yield model.features(batch)
+
+
+def _sum(items: Iterator):
+    total = next(items)
+    for item in items:
+        total = total + item
+    return total
+
+
+def _classification(head: nc.Head, batches: Iterator[tuple[Tensor, Tensor]]) -> dict[str, float]:
+    """Error, mean cross-entropy, and the one-versus-rest margin z_y - max_{k != y} z_k, in float64."""
+    N = wrong = 0
+    loss = margin_sum = 0.0
+    margin_min = float("inf")
+    for H, y in batches:
+        logits = H.double() @ head.W.T
+        if head.b is not None:
+            logits += head.b
+        own = logits.gather(1, y[:, None]).squeeze(1)
+        best_other = logits.scatter(1, y[:, None], -torch.inf).amax(1)
+        margin = own - best_other
+        N += len(y)
+        wrong += int((logits.argmax(1) != y).sum())
+        loss += float(nn.functional.cross_entropy(logits, y, reduction="sum"))
+        margin_sum += float(margin.sum())
+        margin_min = min(margin_min, float(margin.min()))
+    return {"error": wrong / N, "loss": loss / N, "margin_mean": margin_sum / N, "margin_min": margin_min}
+
+
+def shape_metrics(stats: ClassStats, head: nc.Head) -> dict[str, float]:
+    r"""What the slide study measures in its own way, and the dimension the class means use.
+
+    `nc2_gram_frobenius`: $\|\cos - \frac{K}{K-1}(I - \frac1K 11^\top)\|_F$ of means about the sample mean, unnormalised.
+    `nc3_rows_uncentred`: Frobenius distance of W and *uncentred* means, both with unit rows.
+    `global_mean_ratio`: $\|\mu_G\|$ over the mean $\|\mu_c - \mu_G\|$.
+    """
+    M = stats.mu - stats.mu_S
+    U = nn.functional.normalize(M, dim=1, eps=0)
+    gram = U @ U.T
+    rows = nn.functional.normalize(head.W, dim=1, eps=0) - nn.functional.normalize(stats.mu, dim=1, eps=0)
+    mean_gram = stats.M @ stats.M.T
+    values = {
+        "nc2_gram_frobenius": torch.linalg.matrix_norm(gram - simplex_gram(stats.K).to(gram)),
+        "nc3_rows_uncentred": torch.linalg.matrix_norm(rows),
+        "participation_ratio_means": participation_ratio(mean_gram),
+        "effective_rank_means": effective_rank(mean_gram),
+        "global_mean_ratio": torch.linalg.vector_norm(stats.mu_G) / torch.linalg.vector_norm(stats.M, dim=1).mean(),
+    }
+    return {name: float(value) for name, value in values.items()}
+
+
+@torch.no_grad()
+def pooled_layers(model: nn.Module, x: Tensor) -> dict[str, Float[Tensor, "n p"]]:
+    """Every named layer's activations in eval mode, averaged over positions, in float64."""
+    was_training = model.training
+    model.eval()
+    collected: dict[str, list[Tensor]] = {}
+    for batch in x.split(_BATCH):
+        for name, a in model.layers(batch).items():
+            pooled = a.flatten(2).mean(2) if a.ndim > 2 else a
+            collected.setdefault(name, []).append(pooled.double())
+    model.train(was_training)
+    return {name: torch.cat(parts) for name, parts in collected.items()}
+
+
+def measure_layers(
+    model: nn.Module, split: str, x: Tensor, labels: Mapping[str, Int[Tensor, " n"]], *, num_classes: int
+) -> Iterator[dict]:
+    """Rows of NC1, NC2 and the nearest-class-mean accuracy at every hidden layer (activations averaged over positions).
+
+    The classifier's input is left to `measure`.
+    """
+    for layer, H in pooled_layers(model, x).items():
+        if layer == "features":
+            continue
+        for name, y in labels.items():
+            if torch.bincount(y, minlength=num_classes).min() == 0:
+                continue
+            stats, X, _ = ClassStats.with_coordinates(H, y, num_classes)
+            decisions = nc.Decisions.from_coordinates(X, stats.M @ stats.basis.T, y, None, None)
+            for metric, value in nc.collapse_metrics(stats, decisions).items():
+                yield {"split": split, "labels": name, "layer": layer, "metric": metric, "value": value}
+
+
+def model_norms(model: nn.Module) -> Iterator[dict]:
+    """Rows of sizes and norms that belong to no sample: parameters, their norm, and that of the classifier."""
+    parameters = [p.detach().double() for p in model.parameters()]
+    values = {
+        "parameters": sum(p.numel() for p in parameters),
+        "parameter_norm": sum(float(p.square().sum()) for p in parameters) ** 0.5,
+        "weight_norm_squared": float(head_of(model).W.square().sum()),
+    }
+    for metric, value in values.items():
+        yield {"split": "none", "labels": "none", "layer": "all", "metric": metric, "value": value}

@@ -1,0 +1,304 @@
+"""The neural-collapse metrics NC1 to NC4, each published variant under a name of its own."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int, Num
+from torch import Tensor
+
+from nclib.geometry import simplex_gram
+from nclib.stats import ClassStats, check_labels
+
+RANK_CUT = 1e-11
+"""Eigenvalues of Sigma_B below this share of the largest count as zero, in the rank and in the pseudo-inverse."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """The last layer's linear classifier, argmax_k (W h + b)_k."""
+
+    W: Float[Tensor, "K d"]
+    """Classifier rows."""
+    b: Float[Tensor, " K"] | None = None
+    """Bias; None where the layer has none, which decides like 0."""
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """What the nearest-class-mean rule and the classifier decided, counted over N samples."""
+
+    N: int
+    """Samples decided on."""
+    ncc_correct: int
+    """Samples whose nearest class mean is their label's."""
+    mismatches: int | None
+    """Samples on which the classifier and the nearest-class-mean rule differ; None without a classifier."""
+
+    @classmethod
+    def of(
+        cls, stats: ClassStats, head: Head | None, features: Num[Tensor, "n d"], labels: Int[Tensor, " n"]
+    ) -> "Decisions":
+        """Decisions about one batch by the means in `stats`: the second pass over a stream."""
+        H = features.double()
+        scores = None if head is None else H @ head.W.T
+        return cls.from_coordinates(H - stats.mu_G, stats.M, labels, scores, head)
+
+    @classmethod
+    def from_coordinates(cls, X: Tensor, M: Tensor, labels: Tensor, scores: Tensor | None, head: Head | None):
+        """The same from samples X and means M given about mu_G, in coordinates that contain every mean."""
+        # |x - m|^2 up to |x|^2, which is the same for every class.
+        nearest = torch.addmm(M.square().sum(1).expand(len(X), -1), X, M.T, alpha=-2).argmin(1)
+        mismatches = None
+        if scores is not None:
+            decided = (scores if head.b is None else scores + head.b).argmax(1)
+            mismatches = int((decided != nearest).sum())
+        return cls(len(labels), int((nearest == labels).sum()), mismatches)
+
+    def __add__(self, other: "Decisions") -> "Decisions":
+        both = self.mismatches is not None and other.mismatches is not None
+        return Decisions(
+            self.N + other.N,
+            self.ncc_correct + other.ncc_correct,
+            self.mismatches + other.mismatches if both else None,
+        )
+
+
+def _spectrum(centred_means: Float[Tensor, "K d"], scale: Tensor) -> tuple[Tensor, Tensor]:
+    """Singular values (above the cut) and right singular vectors of means whose Sigma_B is their Gram."""
+    _, S, Vh = torch.linalg.svd(centred_means, full_matrices=False)
+    K, d = centred_means.shape
+    # Means that agree up to rounding span nothing: without this their rounding errors would count as directions.
+    floor = torch.finfo(S.dtype).eps * max(K, d) * scale
+    keep = (S.square() > RANK_CUT * S[0].square()) & (S > floor)
+    keep[K - 1 :] = False
+    return S[keep], Vh[keep]
+
+
+def _nc1(stats: ClassStats, centred_means: Float[Tensor, "K d"]) -> Float[Tensor, ""]:
+    S, V = _spectrum(centred_means, stats.mu.abs().max())
+    if len(S) == 0:
+        return S.new_tensor(torch.nan)
+    return (stats.within_along(V).diagonal() / S.square()).sum() / stats.K
+
+
+def _weighted_means(stats: ClassStats) -> Float[Tensor, "K d"]:
+    return (stats.mu - stats.mu_S) * (stats.n / stats.n.sum()).sqrt()[:, None]
+
+
+def nc1_pinv(stats: ClassStats) -> Float[Tensor, ""]:
+    r"""Within-class variability against between-class, $\mathrm{Tr}(\Sigma_W\Sigma_B^\dagger)/K$, class-centred.
+
+    Zero at collapse, but blind to scatter orthogonal to the class means: see `nc1_trace_ratio`. Unchanged by
+    rotation, scale and shift. NaN when all class means coincide. Papyan, Han & Donoho (2020), who write C for K.
+    """
+    return _nc1(stats, stats.M / stats.K**0.5)
+
+
+def nc1_pinv_sample_centred(stats: ClassStats) -> Float[Tensor, ""]:
+    r"""`nc1_pinv` with the unweighted $\Sigma_B$ taken about the sample mean, as in Zhu et al. (2021)."""
+    return _nc1(stats, (stats.mu - stats.mu_S) / stats.K**0.5)
+
+
+def nc1_pinv_weighted(stats: ClassStats) -> Float[Tensor, ""]:
+    r"""`nc1_pinv` with $\Sigma_B = \sum_k \frac{n_k}{N}(\mu_k-\mu_S)(\mu_k-\mu_S)^\top$.
+
+    The only variant whose $\Sigma_W + \Sigma_B$ is the total covariance when classes are unbalanced.
+    """
+    return _nc1(stats, _weighted_means(stats))
+
+
+def sigma_b_rank(stats: ClassStats) -> int:
+    r"""Rank of the class-centred $\Sigma_B$: eigenvalues above 1e-11 of the largest, at most $K-1$."""
+    return len(_spectrum(stats.M / stats.K**0.5, stats.mu.abs().max())[0])
+
+
+def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
+    return torch.where(denominator > 0, numerator / denominator, torch.nan)
+
+
+def nc1_trace_ratio(stats: ClassStats) -> Float[Tensor, ""]:
+    r"""$\mathrm{Tr}\,\Sigma_W / \mathrm{Tr}\,\Sigma_B$, class-centred and unweighted (Tirer et al., 2023).
+
+    Zero if and only if every class has collapsed to its mean. NaN when all class means coincide.
+    """
+    return _ratio(stats.trace_Sigma_W, stats.M.square().sum() / stats.K)
+
+
+def nc1_trace_ratio_weighted(stats: ClassStats) -> Float[Tensor, ""]:
+    r"""`nc1_trace_ratio` with $\Sigma_B$ weighted by $n_k/N$ about the sample mean.
+
+    The Calinski-Harabasz score is its inverse times $(N-K)/(K-1)$.
+    """
+    return _ratio(stats.trace_Sigma_W, _weighted_means(stats).square().sum())
+
+
+def norm_cv(V: Float[Tensor, "K d"]) -> Float[Tensor, ""]:
+    """Coefficient of variation of the row norms, std/mean with ddof 1: zero iff equinorm (Papyan, fig. 2)."""
+    norms = torch.linalg.vector_norm(V, dim=1)
+    return norms.std() / norms.mean()
+
+
+def _pair_cosines(V: Float[Tensor, "K d"]) -> Float[Tensor, " pairs"]:
+    U = V / torch.linalg.vector_norm(V, dim=1, keepdim=True)
+    i, j = torch.triu_indices(len(V), len(V), offset=1, device=V.device)
+    return (U @ U.T)[i, j]
+
+
+def cos_std(V: Float[Tensor, "K d"]) -> Float[Tensor, ""]:
+    """Standard deviation (ddof 1) of the cosines of unordered pairs: zero iff equiangular (Papyan, fig. 3).
+
+    NaN at K = 2, where there is one pair.
+    """
+    cosines = _pair_cosines(V)
+    return cosines.std() if len(cosines) > 1 else cosines.new_tensor(torch.nan)
+
+
+def cos_dev(V: Float[Tensor, "K d"]) -> Float[Tensor, ""]:
+    r"""Mean over pairs of $|\cos + 1/(K-1)|$: zero iff angles are maximal (Papyan, fig. 4)."""
+    return (_pair_cosines(V) + 1 / (len(V) - 1)).abs().mean()
+
+
+def etf_distance(gram: Float[Tensor, "K K"]) -> Float[Tensor, ""]:
+    r"""$\|G/\|G\|_F - (I - 11^\top/K)/\sqrt{K-1}\|_F$: how far a Gram is from a simplex ETF's (Zhu et al., 2021)."""
+    simplex = simplex_gram(len(gram)).to(gram)
+    return torch.linalg.matrix_norm(
+        gram / torch.linalg.matrix_norm(gram) - simplex / torch.linalg.matrix_norm(simplex)
+    )
+
+
+def nc3_frobenius(W: Float[Tensor, "K d"], M: Float[Tensor, "K d"]) -> Float[Tensor, ""]:
+    r"""$\|W/\|W\|_F - M/\|M\|_F\|_F$, not squared (Papyan, fig. 5, squares it)."""
+    return torch.linalg.matrix_norm(W / torch.linalg.matrix_norm(W) - M / torch.linalg.matrix_norm(M))
+
+
+def nc3_cosine(W: Float[Tensor, "K d"], M: Float[Tensor, "K d"]) -> Float[Tensor, ""]:
+    r"""$1 - \frac1K\sum_k \cos(w_k, \mu_k - \mu_G)$ (Jiang et al., 2023)."""
+    return 1 - torch.nn.functional.cosine_similarity(W, M, dim=1, eps=0).mean()
+
+
+def cdnv(stats: ClassStats) -> Float[Tensor, ""]:
+    r"""Class-distance normalised variance, mean over $i \ne j$ of $(s_i + s_j)/(2\|\mu_i - \mu_j\|^2)$.
+
+    $s_k$ is the mean squared distance of class k to its mean. NaN or infinite when two means coincide.
+    Galanti, György & Hutter (2022).
+    """
+    s = stats.within / stats.n
+    i, j = torch.triu_indices(stats.K, stats.K, offset=1, device=s.device)
+    distance = (stats.mu[i] - stats.mu[j]).square().sum(1)
+    return ((s[i] + s[j]) / (2 * distance)).mean()
+
+
+def collapse_metrics(stats: ClassStats, decisions: Decisions, head: Head | None = None) -> dict[str, float]:
+    """Every metric under its fixed name, from statistics and decisions; classifier metrics only with a `head`."""
+    stats.require_every_class()
+    M = stats.M
+    values = {
+        "nc1_pinv": nc1_pinv(stats),
+        "nc1_pinv_sample_centred": nc1_pinv_sample_centred(stats),
+        "nc1_pinv_weighted": nc1_pinv_weighted(stats),
+        "nc1_trace_ratio": nc1_trace_ratio(stats),
+        "nc1_trace_ratio_weighted": nc1_trace_ratio_weighted(stats),
+        "sigma_b_rank": sigma_b_rank(stats),
+        "nc2_norm_cv_means": norm_cv(M),
+        "nc2_cos_std_means": cos_std(M),
+        "nc2_cos_dev_means": cos_dev(M),
+        "nc2_etf_means": etf_distance(M @ M.T),
+        "ncc_accuracy": decisions.ncc_correct / decisions.N,
+        "cdnv": cdnv(stats),
+    }
+    if head is not None:
+        values |= {
+            "nc2_norm_cv_weights": norm_cv(head.W),
+            "nc2_cos_dev_weights": cos_dev(head.W),
+            "nc2_etf_weights": etf_distance(head.W @ head.W.T),
+            "nc3_frobenius": nc3_frobenius(head.W, M),
+            "nc3_etf": etf_distance(head.W @ M.T),
+            "nc3_cosine": nc3_cosine(head.W, M),
+            "nc4_mismatch": decisions.mismatches / decisions.N,
+        }
+        if head.b is not None:
+            values["bias_collapse"] = torch.linalg.vector_norm(head.W @ stats.mu_S + head.b)
+    return {name: float(value) for name, value in values.items()}
+
+
+def _as_tensor(value, name: str, integer: bool = False) -> Tensor:
+    tensor = value.detach() if isinstance(value, Tensor) else torch.as_tensor(value)
+    if integer:
+        if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
+            raise ValueError(f"{name} must be integers, got {tensor.dtype}")
+        return tensor.long()
+    if not tensor.is_floating_point():
+        raise ValueError(f"{name} must be floating point, got {tensor.dtype}")
+    return tensor
+
+
+def _as_head(weight, bias, K: int, d: int) -> Head | None:
+    if weight is None:
+        if bias is not None:
+            raise ValueError("a bias was given without a weight: pass both, or neither")
+        return None
+    W = _as_tensor(weight, "weight").double()
+    if W.shape != (K, d):
+        raise ValueError(f"weight must be (K, d) = ({K}, {d}), got {tuple(W.shape)}")
+    b = None if bias is None else _as_tensor(bias, "bias").double()
+    if b is not None and b.shape != (K,):
+        raise ValueError(f"bias must be (K,) = ({K},), got {tuple(b.shape)}")
+    for name, value in (("weight", W), ("bias", b)):
+        if value is not None and not value.isfinite().all():
+            raise ValueError(f"{name} contains NaN or infinite values")
+    return Head(W, b)
+
+
+def _restrict(features, labels, weight, bias, classes: Sequence[int], K: int):
+    """Keep the samples and classifier rows of `classes`, renumbered 0, 1, ... in the order given."""
+    chosen = [int(c) for c in classes]
+    if len(set(chosen)) != len(chosen) or not all(0 <= c < K for c in chosen):
+        raise ValueError(f"classes must be distinct and lie in [0, {K}), got {list(classes)}")
+    renumber = torch.full((K,), -1, dtype=torch.long, device=labels.device)
+    renumber[chosen] = torch.arange(len(chosen), device=labels.device)
+    labels = renumber[labels]
+    keep = labels >= 0
+    weight = None if weight is None else _as_tensor(weight, "weight")[chosen]
+    bias = None if bias is None else _as_tensor(bias, "bias")[chosen]
+    return features[keep], labels[keep], weight, bias
+
+
+def measure_features(
+    features, labels, weight=None, bias=None, *, num_classes: int | None = None, classes=None
+) -> dict[str, float]:
+    r"""Every neural-collapse metric of features, labels and (optionally) a linear classifier.
+
+    features (N, d), labels (N,) integers in [0, K), weight (K, d), bias (K,): numpy arrays or torch tensors of any
+    float dtype, computed in float64 in two passes without a d x d matrix. Means are class-centred unless a name says
+    otherwise, weights are raw; the formula of each name is in the docstring of the function of that name and in the
+    book's notation page. Keys that need a classifier are absent without one, `bias_collapse` without a bias.
+
+    `num_classes` defaults to the rows of `weight`, else to the largest label plus one; `classes` restricts samples
+    and classifier rows to those classes, renumbered in the order given.
+
+    Raises ValueError saying which: a class without samples, a label out of range, mismatched shapes, a value that is
+    not finite, fewer than two classes. What is undefined (one pair's standard deviation at K = 2) is NaN.
+    """
+    H = _as_tensor(features, "features")
+    y = _as_tensor(labels, "labels", integer=True).to(H.device)
+    if H.ndim != 2 or y.ndim != 1 or len(H) != len(y):
+        raise ValueError(f"features must be (N, d) and labels (N,), got {tuple(H.shape)} and {tuple(y.shape)}")
+    if num_classes is None:
+        num_classes = len(weight) if weight is not None else int(y.max()) + 1 if len(y) else 0
+    check_labels(y, num_classes)
+    if weight is not None and len(weight) != num_classes:
+        raise ValueError(f"weight has {len(weight)} rows for {num_classes} classes: they must agree")
+    if bias is not None and len(bias) != num_classes:
+        raise ValueError(f"bias has {len(bias)} entries for {num_classes} classes: they must agree")
+    if classes is not None:
+        H, y, weight, bias = _restrict(H, y, weight, bias, classes, num_classes)
+        num_classes = len(classes)
+    if num_classes < 2:
+        raise ValueError(f"neural collapse needs at least two classes, got {num_classes}")
+    head = _as_head(weight, bias, num_classes, H.shape[1])
+    if head is not None:
+        head = Head(head.W.to(H.device), None if head.b is None else head.b.to(H.device))
+    stats, X, scores = ClassStats.with_coordinates(H, y, num_classes, None if head is None else head.W)
+    decisions = Decisions.from_coordinates(X, stats.M @ stats.basis.T, y, scores, head)
+    return collapse_metrics(stats, decisions, head)

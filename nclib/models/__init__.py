@@ -1,0 +1,59 @@
+"""Networks that give their features, their named layers and their linear head: see `network.Network`."""
+
+import difflib
+
+import torch
+
+from nclib.models.mlp import MLP
+from nclib.models.mnist1d import CNN1D, ResNet1D
+from nclib.models.network import Network
+from nclib.models.resnet import ResNet18
+from nclib.models.unconstrained import UnconstrainedFeatures
+
+__all__ = ["CNN1D", "MLP", "Network", "ResNet1D", "ResNet18", "UnconstrainedFeatures", "build"]
+
+_NETWORKS = {"resnet18": ResNet18, "mlp": MLP, "resnet1d": ResNet1D, "cnn1d": CNN1D}
+
+
+def build(
+    name: str,
+    *,
+    num_classes: int,
+    in_channels: int = 1,
+    width: int | None = None,
+    feature_dim: int | None = None,
+    in_features: int | None = None,
+    depth: int | None = None,
+    batch_norm: bool | None = None,
+    generator: torch.Generator,
+) -> Network:
+    """The network of this name, its initial weights drawn from `generator` (on the CPU) alone.
+
+    name: "resnet18", "mlp", "resnet1d" or "cnn1d". `width`, `depth`, `batch_norm` and `feature_dim` have
+    the defaults of the class that is built; `depth`, `batch_norm` and `in_features` (required there) belong
+    to the MLP, which flattens its inputs and so ignores `in_channels`. An unknown name, a size below 1, or
+    an option that the network does not have raises ValueError.
+    """
+    if name not in _NETWORKS:
+        nearest = difflib.get_close_matches(str(name).lower(), _NETWORKS, n=1, cutoff=0.0)[0]
+        known = ", ".join(_NETWORKS)
+        raise ValueError(f"no network is called {name!r}: did you mean {nearest!r}? Known: {known}")
+    sizes = {"num_classes": num_classes, "in_channels": in_channels, "width": width, "depth": depth}
+    sizes |= {"feature_dim": feature_dim, "in_features": in_features}
+    for option, size in sizes.items():
+        if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
+            raise ValueError(f"{option} must be a whole number of at least 1, got {size!r}")
+    options = {"in_features": in_features, "depth": depth, "batch_norm": batch_norm}
+    if name == "mlp":
+        if in_features is None:
+            raise ValueError("mlp needs in_features, the number of entries of one flattened input")
+    else:
+        for option, value in options.items():
+            if value is not None:
+                raise ValueError(f"{name} has no option {option}; only mlp has")
+        options = {"in_channels": in_channels}
+    if name == "cnn1d" and feature_dim is not None:
+        raise ValueError("cnn1d has no option feature_dim: its features have dimension 2 * width")
+    options |= {"width": width, "feature_dim": feature_dim}
+    chosen = {option: value for option, value in options.items() if value is not None}
+    return _NETWORKS[name](num_classes=num_classes, generator=generator, **chosen)

@@ -1,0 +1,373 @@
+"""The run store: a run is found by its parameters, written whole or not at all, and never made twice."""
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+import traceback
+import uuid
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from nclib import tables
+
+ROOT = Path(__file__).resolve().parents[1]
+PUBLISHED = ROOT / "data" / "runs"
+SMOKE = ROOT / "data" / "smoke"
+CHUNK_LIMIT = 4_000_000
+"""Bytes a published file may have: below the 5 MB that the repository allows, with room to spare."""
+
+
+class RecordError(Exception):
+    """A record is damaged, foreign or cannot be made; the message is one line and says what to do."""
+
+
+def results() -> Path:
+    """Where fresh runs go: $NCLIB_RESULTS, or the git-ignored `results/` of the checkout."""
+    return Path(os.environ.get("NCLIB_RESULTS", ROOT / "results"))
+
+
+def resolved(params: object) -> dict[str, object]:
+    """The parameters that name a run: every field, less those at the value that reproduces older records.
+
+    A field added to a Params later declares that value as `field(metadata={"absent": value})`.
+    """
+    values = dataclasses.asdict(params)
+    for field in dataclasses.fields(params):
+        if "absent" in field.metadata and values[field.name] == field.metadata["absent"]:
+            del values[field.name]
+    return values
+
+
+def key(study: str, params: object, data: dict[str, str]) -> str:
+    """Sixteen hex digits: sha256 of canonical JSON of study, schema version, resolved parameters, data checksums."""
+    content = {"study": study, "schema": tables.SCHEMA, "params": resolved(params), "data": data}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One recorded run: its numbers, the parameters that name it, and how it was made."""
+
+    key: str
+    study: str
+    params: dict[str, object]
+    rows: pd.DataFrame
+    """The long table as recorded, columns `tables.COLUMNS`."""
+    provenance: dict[str, object]
+    arrays_path: Path | None = None
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The long table with the run's parameters joined as columns."""
+        return join(self.rows, {self.key: self.params})
+
+    @cached_property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What is not a scalar: name to array; empty when the run recorded none."""
+        if self.arrays_path is None:
+            return {}
+        with np.load(self.arrays_path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+
+    def __repr__(self) -> str:
+        return f"Run({self.study} {self.key}, {len(self.rows)} rows)"
+
+
+def join(rows: pd.DataFrame, params: dict[str, dict[str, object]]) -> pd.DataFrame:
+    """The rows with each run's parameters as columns. A parameter that is also a column of the table (seed) is kept once."""
+    frame = pd.DataFrame.from_dict(params, orient="index")
+    return rows.join(frame.drop(columns=[c for c in frame if c in tables.COLUMNS]), on="run")
+
+
+# Finding
+
+
+def find(study: str, run_key: str) -> Run | None:
+    """The run of this key among fresh results, then among published records; None if there is none."""
+    folder = results() / study / run_key
+    if folder.is_dir():
+        return _read_folder(folder, study)
+    index = published_index(study)
+    if run_key in index:
+        entry, chunk = index[run_key]
+        rows = _published_rows(chunk)
+        return _run(study, run_key, entry, rows[rows.run == run_key].reset_index(drop=True), chunk.parent)
+    return None
+
+
+def published_index(study: str) -> dict[str, tuple[dict, Path]]:
+    """Key to (record, chunk's Parquet file) of every published run of a study."""
+    folder = PUBLISHED / study
+    files = tuple(sorted((path, path.stat().st_mtime_ns) for path in folder.glob("*.json")))
+    return _index(files)
+
+
+@lru_cache(maxsize=32)
+def _index(files: tuple[tuple[Path, int], ...]) -> dict[str, tuple[dict, Path]]:
+    index = {}
+    for path, _ in files:
+        for run_key, entry in _read_json(path)["runs"].items():
+            index[run_key] = (entry, path.with_suffix(".parquet"))
+    return index
+
+
+def published(study: str) -> pd.DataFrame:
+    """All published rows of a study with parameters joined; an empty table when nothing is published."""
+    index = published_index(study)
+    if not index:
+        return pd.DataFrame(columns=list(tables.COLUMNS))
+    rows = pd.concat([_published_rows(chunk) for chunk in sorted({chunk for _, chunk in index.values()})])
+    return join(rows.reset_index(drop=True), {k: entry["params"] for k, (entry, _) in index.items()})
+
+
+def _published_rows(chunk: Path) -> pd.DataFrame:
+    return _cached_rows(chunk, chunk.stat().st_mtime_ns) if chunk.exists() else _damaged(chunk, "is missing")
+
+
+@lru_cache(maxsize=64)
+def _cached_rows(chunk: Path, _mtime: int) -> pd.DataFrame:
+    expected = _read_json(chunk.with_suffix(".json"))["sha256"]
+    if hashlib.sha256(chunk.read_bytes()).hexdigest() != expected:
+        _damaged(chunk, "does not match the checksum beside it")
+    return tables.read(chunk)
+
+
+def _damaged(path: Path, what: str):
+    raise RecordError(f"{_shown(path)} {what}: restore it with `git checkout -- {_shown(path)}`")
+
+
+def _shown(path: Path) -> str:
+    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
+
+
+def _read_json(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return _damaged(path, "is not readable JSON")
+
+
+def _read_folder(folder: Path, study: str) -> Run:
+    try:
+        entry = json.loads((folder / "record.json").read_text())
+        rows = tables.read(folder / "table.parquet")
+    except Exception as error:
+        raise RecordError(
+            f"the record {_shown(folder)} cannot be read ({type(error).__name__}): delete that folder, and the run is made again"
+        ) from error
+    return _run(study, folder.name, entry, rows, folder, "arrays.npz")
+
+
+def _run(study: str, run_key: str, entry: dict, rows: pd.DataFrame, folder: Path, arrays: str | None = None) -> Run:
+    path = folder / (arrays or f"{run_key}.npz")
+    return Run(run_key, study, entry["params"], rows, entry["provenance"], path if path.exists() else None)
+
+
+# Recording
+
+
+def record(
+    study: str,
+    params: object,
+    data: dict[str, str],
+    produce: Callable[[Path], tuple[list[dict], dict[str, np.ndarray]]],
+    environment: dict[str, object],
+) -> Run:
+    """The run of these parameters: found if it was ever made, else made by `produce` and written in one piece.
+
+    `produce` gets a folder for its checkpoints, which outlives a kill and is removed when the record stands. A failure
+    leaves `<key>.failed.json` with the traceback, and no record. Raises RecordError when the same run is being made
+    by another process.
+    """
+    run_key = key(study, params, data)
+    found = find(study, run_key)
+    if found is not None:
+        return found
+    base = results() / study
+    partial = base / f"{run_key}.partial"
+    partial.mkdir(parents=True, exist_ok=True)
+    failed = base / f"{run_key}.failed.json"
+    with _lock(base / f".{run_key}.lock", study, run_key):
+        found = find(study, run_key)  # another process may have finished it while we waited for nothing
+        if found is not None:
+            return found
+        provenance = {"started": datetime.now(UTC).isoformat(timespec="seconds"), **_provenance(study), **environment}
+        begun = time.perf_counter()
+        entry = {"params": resolved(params), "data": data, "provenance": provenance}
+        try:
+            rows, arrays = produce(partial)
+            table = tables.from_rows(rows, run=run_key, seed=params.seed)
+        except Exception as error:
+            provenance |= {"status": "failed", "error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
+            failed.write_text(json.dumps(entry, indent=1))
+            raise
+        earlier = _earlier_seconds(partial)
+        provenance |= {"status": "done", "seconds": round(time.perf_counter() - begun + earlier, 1)}
+        _write_folder(base / run_key, entry, table, arrays)
+        shutil.rmtree(partial)
+        failed.unlink(missing_ok=True)
+    return find(study, run_key)
+
+
+def _earlier_seconds(partial: Path) -> float:
+    """Seconds that sessions before a resumption spent, which the checkpoint's writer left here."""
+    path = partial / "seconds"
+    return float(path.read_text()) if path.exists() else 0.0
+
+
+@contextlib.contextmanager
+def _lock(path: Path, study: str, run_key: str) -> Iterator[None]:
+    with path.open("w") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released by the kernel even when the holder is killed
+        except BlockingIOError:
+            raise RecordError(f"{study} {run_key} is being recorded by another process: wait for it") from None
+        yield
+    path.unlink(missing_ok=True)
+
+
+def _write_folder(target: Path, entry: dict, table: pd.DataFrame, arrays: dict[str, np.ndarray]) -> None:
+    temporary = results() / f".tmp-{uuid.uuid4().hex}"
+    temporary.mkdir(parents=True)
+    try:
+        tables.write(table, temporary / "table.parquet")
+        if arrays:
+            np.savez_compressed(temporary / "arrays.npz", **arrays)
+        (temporary / "record.json").write_text(json.dumps(entry, indent=1, allow_nan=False))
+        for path in temporary.iterdir():
+            with path.open("rb") as handle:
+                os.fsync(handle.fileno())
+        temporary.rename(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _provenance(study: str) -> dict[str, object]:
+    commit, dirty = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
+    versions = {"python": platform.python_version()}
+    versions |= {name: importlib.metadata.version(name) for name in ("torch", "numpy", "pandas")}
+    return {
+        "commit": commit,
+        "dirty": None if dirty is None else bool(dirty),
+        "generation": generation(study),
+        "versions": versions,
+        "host": {"system": platform.system(), "machine": platform.machine(), "cpu": _cpu(), "cores": os.cpu_count()},
+    }
+
+
+def _git(*command: str) -> str | None:
+    try:
+        done = subprocess.run(["git", "-C", str(ROOT), *command], capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _cpu() -> str:
+    if sys.platform == "linux":
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor()
+
+
+# Freshness and publication
+
+
+def generation(study: str) -> int:
+    """The generation of the study's smoke record: it goes up when a number that was there has moved. 0 without one."""
+    path = SMOKE / f"{study}.json"
+    return json.loads(path.read_text())["generation"] if path.exists() else 0
+
+
+def publish(study: str) -> tuple[int, list[str]]:
+    """Append the finished runs of `results/` that are not published yet as new chunks; (how many, why others not).
+
+    Refused: runs made under another generation of the study's smoke record. Nothing that is published is rewritten.
+    """
+    index = published_index(study)
+    fresh, refused = [], []
+    for folder in sorted(p for p in (results() / study).glob("*") if p.is_dir() and p.suffix == ""):
+        if folder.name in index:
+            continue
+        run = _read_folder(folder, study)
+        if run.provenance["generation"] != generation(study):
+            refused.append(
+                f"{run.key}: made under generation {run.provenance['generation']}, now {generation(study)}: record it again"
+            )
+            continue
+        fresh.append(run)
+    pending: list[Run] = []
+    for run in fresh:
+        pending.append(run)
+        if sum(len(r.rows) for r in pending) > 250_000:
+            _write_chunk(study, pending)
+            pending = []
+    if pending:
+        _write_chunk(study, pending)
+    return len(fresh), refused
+
+
+def _write_chunk(study: str, new: list[Run]) -> None:
+    folder = PUBLISHED / study
+    folder.mkdir(parents=True, exist_ok=True)
+    number = 1 + max((int(p.stem) for p in folder.glob("*.json")), default=0)
+    path = folder / f"{number:04d}.parquet"
+    temporary = path.with_suffix(".tmp")
+    tables.write(pd.concat([run.rows for run in new], ignore_index=True), temporary)
+    if temporary.stat().st_size > CHUNK_LIMIT:
+        temporary.unlink()
+        if len(new) == 1:
+            raise RecordError(f"{new[0].key} alone exceeds {CHUNK_LIMIT} bytes: measure at fewer epochs")
+        _write_chunk(study, new[: len(new) // 2])
+        _write_chunk(study, new[len(new) // 2 :])
+        return
+    for run in new:
+        if run.arrays_path is not None:
+            shutil.copyfile(run.arrays_path, folder / f"{run.key}.npz")
+    entries = {r.key: {"params": r.params, "data": _data_of(r), "provenance": r.provenance} for r in new}
+    content = {
+        "study": study,
+        "schema": tables.SCHEMA,
+        "sha256": hashlib.sha256(temporary.read_bytes()).hexdigest(),
+        "runs": entries,
+    }
+    temporary.rename(path)
+    # The index is read from the JSON files: until this one is there, the chunk does not exist.
+    draft = path.with_suffix(".json.tmp")
+    draft.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+    draft.rename(path.with_suffix(".json"))
+
+
+def _data_of(run: Run) -> dict[str, str]:
+    return json.loads((results() / run.study / run.key / "record.json").read_text())["data"]
+
+
+def stale(study: str) -> list[str]:
+    """Keys of published runs that were made under another generation than today's."""
+    now = generation(study)
+    return [k for k, (entry, _) in published_index(study).items() if entry["provenance"]["generation"] != now]
+
+
+def unfinished(study: str) -> dict[str, str]:
+    """Keys of runs that were begun and are not recorded: "failed" with its error, or "begun"."""
+    base = results() / study
+    states = {p.name.removesuffix(".partial"): "begun" for p in base.glob("*.partial")}
+    for path in base.glob("*.failed.json"):
+        states[path.name.removesuffix(".failed.json")] = "failed: " + json.loads(path.read_text())["provenance"]["error"]
+    return states

@@ -1,0 +1,149 @@
+"""MNIST-1D with noisy labels: width, optimiser and feature dimension against error and collapse (Bardazzi, 2026)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from nclib import data as datasets
+from nclib import studies
+from nclib.data import Dataset
+from nclib.data.noise import MODELS as NOISE_MODELS
+from nclib.measure import Split, measure, measure_layers, model_norms
+from nclib.models import build
+from nclib.runs import Run
+from nclib.stats import ClassStats
+from nclib.studies.params import ParameterError, StudyParams, param
+from nclib.training import OPTIMIZERS, SCHEDULES, Checkpoint, log_spaced, make_optimizer, train
+
+OWN = {
+    "sgd": {"lr": 0.01, "schedule": "cosine", "weight_decay": 5e-4},
+    "adam": {"lr": 1e-3, "schedule": "constant", "weight_decay": 1e-4},
+    "adamw": {"lr": 1e-3, "schedule": "constant", "weight_decay": 1e-4},
+}
+"""bardazzi2026's settings by optimiser (AdamW: ours, as Adam), taken where a parameter is left at "own", 0 or -1."""
+FRESH_SEED = 20_260_227
+"""Seed of the samples nobody trained on; MNIST-1D itself is seed 42."""
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params(StudyParams):
+    """Defaults are the study's protocol, but for its 3000 epochs."""
+
+    architecture: str = param("resnet1d", choices=("resnet1d", "cnn1d"))
+    width: int = param(64, min=1)
+    feature_dim: int = param(0, min=0)  # 0: no projector; else bardazzi2026's linear map before the head
+    optimizer: str = param("sgd", choices=OPTIMIZERS[:3])
+    lr: float = param(0.0, min=0)  # 0: bardazzi2026's for this optimiser
+    schedule: str = param("own", choices=("own", *SCHEDULES))  # own: bardazzi2026's for this optimiser
+    weight_decay: float = param(-1.0, min=-1)  # -1: bardazzi2026's for this optimiser
+    momentum: float = param(0.9, min=0, max=1)  # bardazzi2026; SGD only
+    batch_size: int = param(128, min=2)  # bardazzi2026
+    epochs: int = param(300, min=1)  # ours: a tenth of bardazzi2026's 3000
+    label_noise: float = param(0.2, min=0, max=1)  # bardazzi2026
+    noise_model: str = param("symmetric_including_true", choices=NOISE_MODELS)  # bardazzi2026: 18 % end up wrong
+    noise_seed: int = param(-1, min=-1)  # -1: as seed, so that seeds vary initialisation, order and noise together
+    fresh_size: int = param(10_000, min=10)  # ours: new test samples beside the 1000 of the dataset
+    measurements: int = param(10, min=2)  # log-spaced epochs, besides epoch 0
+    precision: str = param("float32", choices=tuple(DTYPES))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        own = OWN[self.optimizer]
+        chosen = {
+            "lr": self.lr or own["lr"],
+            "schedule": own["schedule"] if self.schedule == "own" else self.schedule,
+            "weight_decay": own["weight_decay"] if self.weight_decay == -1 else self.weight_decay,
+            "noise_seed": self.seed if self.noise_seed == -1 else self.noise_seed,
+        }
+        for name, value in chosen.items():
+            object.__setattr__(self, name, value)
+        if self.weight_decay < 0:
+            raise ParameterError(f"weight_decay must be at least 0 (or -1 for the study's own), got {self.weight_decay}")
+        if self.architecture == "cnn1d" and self.feature_dim:
+            raise ParameterError("feature_dim is the projector of resnet1d: leave it at 0 for cnn1d")
+
+
+SMOKE = Params(width=4, feature_dim=3, epochs=2, fresh_size=500, measurements=2, precision="float64")
+"""The smallest run that exercises everything, in float64: what `nclib.studies.smoke` holds the code to."""
+
+
+def data(params: Params) -> dict[str, str]:
+    """Checksums of what is trained and measured on."""
+    return {split: datasets.checksum("mnist1d", split) for split in datasets.SPLITS}
+
+
+def cost(params: Params) -> float:
+    """Rough seconds of a run on one core."""
+    per_epoch = 0.07 + 1.2e-4 * params.width**2 if params.architecture == "resnet1d" else 0.06 + 7e-5 * params.width**2
+    return params.epochs * per_epoch * (1 if params.precision == "float32" else 2)
+
+
+def trajectory(params: Params) -> Run:
+    """The recorded run of these parameters, trained and recorded first if it never was."""
+    return studies.trajectory("mnist1d", params)
+
+
+def network(params: Params, seed: int, width: int) -> nn.Module:
+    """The study's network, its weights drawn from the stream "init" of `seed`."""
+    projector = {"feature_dim": params.feature_dim} if getattr(params, "feature_dim", 0) else {}
+    return build(
+        params.architecture, num_classes=10, width=width, generator=studies.generator("init", seed), **projector
+    )
+
+
+def noisy_training_set(params: Params) -> Dataset:
+    """The 4000 training samples with the labels that `noise_seed` corrupts."""
+    return datasets.with_label_noise(
+        datasets.load("mnist1d", "train"), params.label_noise, params.noise_model, studies.generator("noise", params.noise_seed)
+    )
+
+
+def run(params: Params, *, folder: Path, device: torch.device) -> tuple[list[dict], dict]:
+    """Train once and return the rows."""
+    dtype = DTYPES[params.precision]
+    train_set = noisy_training_set(params)
+    model = network(params, params.seed, params.width).to(device, dtype)
+    x = train_set.x.to(device, dtype)
+    splits = list(_splits(params, train_set, device, dtype))
+    checkpoint = Checkpoint(folder / "checkpoint.pt")
+    rows = checkpoint.setdefault("rows", [])
+    optimizer = make_optimizer(
+        model, params.optimizer, lr=params.lr, weight_decay=params.weight_decay, momentum=params.momentum
+    )
+    for epoch in train(
+        model, x, train_set.y.to(device),
+        optimizer=optimizer, schedule=params.schedule, epochs=params.epochs, batch_size=params.batch_size,
+        generator=studies.generator("order", params.seed), pauses={0, *log_spaced(params.epochs, params.measurements)},
+        checkpoint=checkpoint,
+    ):  # fmt: skip
+        statistics: dict[str, ClassStats] = {}
+        new = list(model_norms(model))
+        for split in splits:
+            keep = statistics if split.name == "train" else None
+            against = {"clean": statistics["noisy"]} if split.name in ("test", "fresh") and statistics else None
+            here = Split(split.name, split.x, split.labels, references=against)
+            new += measure(model, here, num_classes=10, statistics=keep)
+        if epoch in (0, params.epochs):
+            new += measure_layers(model, "train", x, splits[0].labels, num_classes=10)
+        rows.extend(row | {"epoch": epoch} for row in new)
+    return rows, {}
+
+
+def _splits(params: Params, train_set: Dataset, device: torch.device, dtype: torch.dtype) -> Iterator[Split]:
+    def on_device(x: Tensor) -> Tensor:
+        return x.to(device, dtype)
+
+    both = {"noisy": train_set.y.to(device), "clean": train_set.y_clean.to(device)}
+    yield Split("train", on_device(train_set.x), both)
+    wrong = train_set.y != train_set.y_clean
+    for name, mask in (("train_correct", ~wrong), ("train_mislabelled", wrong)):
+        part = train_set.subset(mask)
+        if len(part):
+            labels = {"noisy": part.y.to(device), "clean": part.y_clean.to(device)}
+            yield Split(name, on_device(part.x), labels)
+    for name, new in (("test", datasets.load("mnist1d", "test")), ("fresh", datasets.mnist1d.fresh(params.fresh_size, FRESH_SEED))):
+        yield Split(name, on_device(new.x), {"clean": new.y.to(device)})

@@ -1,0 +1,138 @@
+"""CKA between the layers of two networks trained on MNIST-1D, and of each with its own past (Bardazzi, 2026)."""
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from nclib import data as datasets
+from nclib import studies
+from nclib.measure import Split, measure, pooled_layers
+from nclib.metrics.cka import cka
+from nclib.runs import Run
+from nclib.studies import mnist1d
+from nclib.studies.params import ParameterError, StudyParams, param
+from nclib.training import OPTIMIZERS, SCHEDULES, Checkpoint, log_spaced, make_optimizer, train
+
+PEER = 1_000_000
+"""Network B of seed s is seeded s + PEER: pairs of different seeds share no network and are independent."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params(StudyParams):
+    """A pair of networks A and B trained alike on the same noisy labels; defaults are the study's protocol."""
+
+    architecture: str = param("resnet1d", choices=("resnet1d", "cnn1d"))
+    width: int = param(32, min=1)  # of network A
+    width_b: int = param(32, min=1)  # of network B
+    optimizer: str = param("adam", choices=OPTIMIZERS[:3])  # bardazzi2026
+    lr: float = param(1e-3, above=0)  # bardazzi2026
+    schedule: str = param("constant", choices=SCHEDULES)  # bardazzi2026
+    weight_decay: float = param(1e-4, min=0)  # bardazzi2026
+    momentum: float = param(0.9, min=0, max=1)  # SGD only
+    batch_size: int = param(128, min=2)  # bardazzi2026
+    epochs: int = param(300, min=1)  # ours; bardazzi2026 has 2000
+    label_noise: float = param(0.2, min=0, max=1)  # bardazzi2026
+    noise_model: str = param("symmetric_including_true", choices=mnist1d.NOISE_MODELS)  # bardazzi2026
+    noise_seed: int = param(-1, min=-1)  # -1: as seed; both networks of a pair see the same noise
+    measurements: int = param(8, min=2)  # log-spaced epochs, besides epoch 0
+    precision: str = param("float32", choices=tuple(mnist1d.DTYPES))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.seed >= PEER:
+            raise ParameterError(f"seed must be below {PEER}, got {self.seed}: larger ones belong to networks B")
+        if self.noise_seed == -1:
+            object.__setattr__(self, "noise_seed", self.seed)
+
+
+SMOKE = Params(width=3, width_b=4, epochs=2, measurements=2, precision="float64")
+"""The smallest run that exercises everything, in float64: what `nclib.studies.smoke` holds the code to."""
+
+
+def data(params: Params) -> dict[str, str]:
+    """Checksums of what is trained and measured on."""
+    return {split: datasets.checksum("mnist1d", split) for split in datasets.SPLITS}
+
+
+def cost(params: Params) -> float:
+    """Rough seconds of a run on one core."""
+    return params.epochs * (0.15 + 1.2e-4 * (params.width**2 + params.width_b**2))
+
+
+def trajectory(params: Params) -> Run:
+    """The recorded run of these parameters, trained and recorded first if it never was."""
+    return studies.trajectory("representations", params)
+
+
+def run(params: Params, *, folder: Path, device: torch.device) -> tuple[list[dict], dict]:
+    """Train both networks, then compare activations averaged over positions, on training and test points.
+
+    Rows: layer "stem|block1" is A's stem against B's block1; "stem@0|stem" and "stem@1|stem" are A's stem against
+    itself at initialisation and after the first epoch; error and NC1 of either network stand at layers "A" and "B".
+    An untrained network's batch normalisation is calibrated on the training points before epoch 0 is measured:
+    with its initial running statistics of 0 and 1 it would not be the network that training starts from.
+    """
+    dtype = mnist1d.DTYPES[params.precision]
+    train_set, test_set = mnist1d.noisy_training_set(params), datasets.load("mnist1d", "test")
+    points = {"train": train_set.x.to(device, dtype), "test": test_set.x.to(device, dtype)}
+    labels = {"train": {"noisy": train_set.y.to(device)}, "test": {"clean": test_set.y.to(device)}}
+    pauses = (0, *log_spaced(params.epochs, params.measurements))
+    networks = {"A": (params.seed, params.width), "B": (params.seed + PEER, params.width_b)}
+    rows, activations = [], {}
+    for name, (seed, width) in networks.items():
+        checkpoint = Checkpoint(folder / f"{name}.pt")
+        _train_one(params, seed, width, points, labels, pauses, name, checkpoint, device, dtype)
+        rows += checkpoint["rows"]
+        activations[name] = checkpoint["activations"]
+    for i, epoch in enumerate(pauses):
+        for split in points:
+            A, B = activations["A"][i][split], activations["B"][i][split]
+            pairs = {f"{a}|{b}": (A[a], B[b]) for a in A for b in B}
+            pairs |= {f"{a}@{pauses[j]}|{a}": (activations["A"][j][split][a], A[a]) for j in (0, 1) for a in A}
+            for pair, (X, Y) in pairs.items():
+                for metric, debiased in (("cka_linear", False), ("cka_linear_debiased", True)):
+                    rows.append(_row(epoch, split, pair, metric, cka(X, Y, debiased=debiased)))
+    for name in activations["A"][-1]["test"]:
+        X, Y = activations["A"][-1]["test"][name], activations["B"][-1]["test"][name]
+        rows.append(_row(pauses[-1], "test", f"{name}|{name}", "cka_rbf_debiased", cka(X, Y, kernel="rbf", debiased=True)))
+    return rows, {}
+
+
+def _row(epoch: int, split: str, layer: str, metric: str, value: float) -> dict:
+    return {"epoch": epoch, "split": split, "labels": "none", "layer": layer, "metric": metric, "value": value}
+
+
+def _train_one(params, seed, width, points, labels, pauses, name, checkpoint, device, dtype) -> None:
+    model = mnist1d.network(params, seed, width).to(device, dtype)
+    rows, activations = checkpoint.setdefault("rows", []), checkpoint.setdefault("activations", [])
+    optimizer = make_optimizer(
+        model, params.optimizer, lr=params.lr, weight_decay=params.weight_decay, momentum=params.momentum
+    )
+    for epoch in train(
+        model, points["train"], labels["train"]["noisy"],
+        optimizer=optimizer, schedule=params.schedule, epochs=params.epochs, batch_size=params.batch_size,
+        generator=studies.generator("order", seed), pauses=pauses, checkpoint=checkpoint,
+    ):  # fmt: skip
+        seen = calibrated(model, points["train"]) if epoch == 0 else model
+        activations.append({split: pooled_layers(seen, x) for split, x in points.items()})
+        for split, x in points.items():
+            for row in measure(seen, Split(split, x, labels[split]), num_classes=10):
+                if row["metric"] in ("error", "loss", "nc1_trace_ratio", "nc1_pinv"):
+                    rows.append(row | {"epoch": epoch, "layer": name})
+
+
+def calibrated(model: nn.Module, x: Tensor) -> nn.Module:
+    """A copy whose batch normalisation carries the statistics of x, its weights untouched."""
+    model = copy.deepcopy(model)
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.reset_running_stats()
+            module.momentum = None  # a plain average over the batches
+    model.train()
+    with torch.no_grad():
+        for batch in x.split(500):
+            model(batch)
+    return model.eval()
