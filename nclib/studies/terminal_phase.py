@@ -33,7 +33,7 @@ class Params(StudyParams):
     schedule: str = param("step", choices=SCHEDULES)  # papyan2020: x0.1 at one third and two thirds
     batch_size: int = param(128, min=2)  # papyan2020; incomplete batches are skipped
     epochs: int = param(75, min=1)  # ours; papyan2020 has 350
-    measurements: int = param(30, min=2)  # log-spaced epochs; papyan2020 has 50
+    measurements: int = param(26, min=2)  # log-spaced epochs; papyan2020 has 50
     layer_measurements: int = param(6, min=2)  # of these, epochs at which every layer is measured
     precision: str = param("bfloat16", choices=tuple(PRECISIONS))  # ours: of training only; measured in float32
 
