@@ -1,4 +1,4 @@
-"""The simplex equiangular tight frame, the other polytopes, and what a feature space of dimension d allows."""
+"""The simplex equiangular tight frame, other polytopes, and what a feature space of dimension d allows."""
 
 from math import sqrt
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def _check_classes(K: int, at_least: int = 2) -> None:
-    if not isinstance(K, int) or isinstance(K, bool) or K < at_least:
+    if not isinstance(K, int) or isinstance(K, bool) or at_least > K:
         raise ValueError(f"K must be an integer of at least {at_least}, got {K!r}")
 
 
@@ -35,7 +35,8 @@ def simplex_etf(
     if d < K - 1:
         raise ValueError(f"a simplex ETF of K={K} vectors needs d >= {K - 1} dimensions, got d={d}")
     vertices = torch.zeros(K, d, dtype=torch.float64)
-    # Helmert's contrasts are an orthonormal basis of the complement of 1: exact, and no eigensolver's arbitrary signs.
+    # Helmert's contrasts are an orthonormal basis of the complement of 1: exact, and without an eigensolver's
+    # arbitrary signs.
     for k in range(1, K):
         vertices[:k, k - 1] = 1 / sqrt(k * (k + 1))
         vertices[k, k - 1] = -k / sqrt(k * (k + 1))
@@ -53,7 +54,7 @@ def orthoplex(K: int, d: int | None = None) -> Float[Tensor, "K d"]:
     if 2 * d < K:
         raise ValueError(f"an orthoplex with K={K} vertices needs d >= {-(-K // 2)} dimensions, got d={d}")
     axes = torch.eye(d, dtype=torch.float64)
-    return torch.cat([axes, -axes])[:K] if K > d else axes[:K]
+    return torch.cat([axes, -axes])[:K] if d < K else axes[:K]
 
 
 def regular_polygon(K: int) -> Float[Tensor, "K 2"]:
@@ -70,10 +71,11 @@ def random_rotation(d: int, generator: torch.Generator) -> Float[Tensor, "d d"]:
 
 
 def nc2_gram_floor(K: int, d: int) -> float:
-    r"""The smallest $\|G - \frac{K}{K-1}(I - \frac1K 11^\top)\|_F$ over Gram matrices $G$ of $K$ unit vectors in
-    $\mathbb{R}^d$: $K\sqrt{1/d - 1/(K-1)}$ for $d < K-1$, and 0 from $d = K-1$ on.
+    r"""The smallest $\|G - \frac{K}{K-1}(I - \frac1K 11^\top)\|_F$ over Gram matrices $G$ of $K$ unit vectors
+    in $\mathbb{R}^d$: $K\sqrt{1/d - 1/(K-1)}$ for $d < K-1$, and 0 from $d = K-1$ on.
 
-    $\mathrm{tr}\,G = K$ and rank at most $d$ force $\|G\|_F^2 \ge K^2/d$; zero-sum unit-norm tight frames attain it.
+    $\mathrm{tr}\,G = K$ and rank at most $d$ force $\|G\|_F^2 \ge K^2/d$; zero-sum unit-norm tight frames
+    attain it.
     Raises ValueError for d < 1.
     """
     _check_classes(K)

@@ -371,3 +371,23 @@ def unfinished(study: str) -> dict[str, str]:
     for path in base.glob("*.failed.json"):
         states[path.name.removesuffix(".failed.json")] = "failed: " + json.loads(path.read_text())["provenance"]["error"]
     return states
+
+
+def origin(study: str, table: pd.DataFrame) -> str:
+    """One line naming the runs that a table, and so a figure, comes from: keys, commit, torch, device, generation."""
+    keys = list(dict.fromkeys(table.run))
+    found = [run for run in (find(study, k) for k in keys) if run is not None]
+    if len(found) < len(keys):
+        raise RecordError(f"{len(keys) - len(found)} of {len(keys)} runs in this table are not in the run store")
+    every = [run.provenance for run in found]
+
+    def distinct(values: list[str]) -> str:
+        return ", ".join(sorted(set(values)))
+
+    shown = ", ".join(k[:8] for k in keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
+    commits = distinct([str(p["commit"])[:7] + ("+" if p["dirty"] else "") for p in every])
+    return (
+        f"Made from {len(keys)} run{'s' * (len(keys) != 1)} of {study} ({shown}); "
+        f"commit {commits}; torch {distinct([p['versions']['torch'] for p in every])}; "
+        f"{distinct([p['device'] for p in every])}; generation {distinct([str(p['generation']) for p in every])}."
+    )

@@ -1,5 +1,6 @@
 """Class statistics: the one state that every collapse metric is computed from."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,8 +11,20 @@ from torch import Tensor
 _CHUNK = 256  # rows in flight: a 256 x 512 float64 block is 1 MiB and stays in the cache
 
 
+def as_tensor(values: object) -> Tensor:
+    """A detached tensor of the values, sharing their memory where torch can."""
+    if isinstance(values, Tensor):
+        return values.detach()
+    # torch refuses numpy arrays that run backwards and warns about read-only ones (memory maps, broadcasts).
+    if hasattr(values, "__array_interface__") and (
+        not values.flags.writeable or any(stride < 0 for stride in values.strides)
+    ):
+        values = values.copy()
+    return torch.as_tensor(values)
+
+
 def check_labels(labels: Int[Tensor, " n"], num_classes: int) -> None:
-    """Raise ValueError when a label lies outside [0, num_classes): a label of -1 would index the last class."""
+    """Raise ValueError for a label outside [0, num_classes): a label of -1 would index the last class."""
     if len(labels) == 0:
         raise ValueError("there are no samples: features and labels are empty")
     low, high = int(labels.min()), int(labels.max())
@@ -25,9 +38,9 @@ class ClassStats:
     """Counts, means and within-class scatter of labelled features, in float64 and about the means.
 
     Two ways to make one. `of` keeps the full d x d scatter, and such statistics add up: `a + b` are the
-    statistics of both samples together (Chan, Golub & LeVeque, 1979). `in_class_mean_space` takes two passes over
-    features in memory and keeps the scatter only within the span of the class means, which is all the NC metrics
-    look at; it needs no d x d matrix, and as its basis depends on the final means it cannot be merged.
+    statistics of both samples together (Chan, Golub & LeVeque, 1979). `in_class_mean_space` takes two passes
+    over features in memory and keeps the scatter only within the span of the class means, which is all the NC
+    metrics look at; it needs no d x d matrix, and as its basis depends on the final means it cannot be merged.
     """
 
     n: Float[Tensor, " K"]
@@ -42,9 +55,7 @@ class ClassStats:
     """Orthonormal rows that `S_W` is expressed in; None stands for all of feature space (r = d)."""
 
     @classmethod
-    def of(
-        cls, features: Num[Tensor, "n d"], labels: Int[Tensor, " n"], num_classes: int
-    ) -> "ClassStats":
+    def of(cls, features: Num[Tensor, "n d"], labels: Int[Tensor, " n"], num_classes: int) -> "ClassStats":
         """Statistics of one batch, ready to be added to others'. A class may be absent from a batch.
 
         Raises ValueError for empty input, mismatched shapes, a label out of range or a non-finite feature.
@@ -75,13 +86,13 @@ class ClassStats:
         num_classes: int,
         weight: Float[Tensor, "K d"] | None = None,
     ) -> tuple["ClassStats", Float[Tensor, "n r"], Float[Tensor, "n K"] | None]:
-        """`in_class_mean_space`, with each sample's coordinates along the basis about mu_G and its scores W h.
+        """`in_class_mean_space`, with each sample's coordinates along the basis about mu_G and scores W h.
 
         One product per block of rows serves the scatter, the nearest-class-mean rule and the classifier.
         """
         n, mu = _means(features, labels, num_classes)
         if (n == 0).any():
-            raise ValueError(_missing(n))
+            raise ValueError(missing_classes(n))
         mu_G = mu.mean(0)
         M = mu - mu_G
         basis = torch.linalg.svd(M, full_matrices=False).Vh
@@ -136,12 +147,15 @@ class ClassStats:
 
     @cached_property
     def mu_G(self) -> Float[Tensor, " d"]:
-        """The class-centred global mean: the unweighted mean of the class means."""
-        return self.mu.mean(0)
+        """The class-centred global mean: the unweighted mean of the class means.
+
+        Raises ValueError when a class has no sample.
+        """
+        return self.require_every_class().mu.mean(0)
 
     @cached_property
     def mu_S(self) -> Float[Tensor, " d"]:
-        """The sample-centred global mean: the mean of all samples. Equal to `mu_G` when classes are balanced."""
+        """The sample-centred global mean, that of all samples. Equal to `mu_G` when classes are balanced."""
         return self.mu_G if self.balanced else (self.n @ self.mu) / self.n.sum()
 
     @property
@@ -172,13 +186,16 @@ class ClassStats:
     def require_every_class(self) -> "ClassStats":
         """Self, or ValueError naming the classes that have no sample: their mean would silently be zero."""
         if (self.n == 0).any():
-            raise ValueError(_missing(self.n))
+            raise ValueError(missing_classes(self.n))
         return self
 
 
-def _missing(n: Tensor) -> str:
+def missing_classes(n: Num[Tensor, " K"], names: Sequence[int] | None = None) -> str:
+    """The message about classes whose count in `n` is zero, under their own names where they were renumbered."""
     missing = (n == 0).nonzero().flatten().tolist()
-    shown = ", ".join(map(str, missing[:10])) + (", ..." if len(missing) > 10 else "")
+    shown = ", ".join(str(names[k] if names else k) for k in missing[:10]) + (
+        ", ..." if len(missing) > 10 else ""
+    )
     return f"no sample of class {shown}: give every class, or restrict with classes=[...]"
 
 

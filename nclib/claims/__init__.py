@@ -8,7 +8,7 @@ from nclib.claims.verdict import Claim, Verdict
 ALL: tuple[Claim, ...] = (*papyan2020.CLAIMS, *zhu2021.CLAIMS, *bardazzi2026.CLAIMS)
 """Every registered claim, in the order of the scoreboard."""
 
-__all__ = ["ALL", "Claim", "Verdict", "get", "judge_all"]
+__all__ = ["ALL", "Claim", "Verdict", "get", "judge_all", "lines"]
 
 
 def get(claim_id: str) -> Claim:
@@ -23,3 +23,8 @@ def judge_all(tables: dict[str, pd.DataFrame]) -> dict[str, Verdict]:
     """The verdict of every claim, from one table per study (missing studies give inconclusive verdicts)."""
     nothing = pd.DataFrame()
     return {claim.id: claim.judge(tables.get(claim.study, nothing)) for claim in ALL}
+
+
+def lines(table: pd.DataFrame, *ids: str) -> str:
+    """One line a claim, its id and its verdict on this table: what notebooks print and nbval compares."""
+    return "\n".join(f"{name}: {get(name).judge(table)}" for name in ids)

@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Float, Num
 from torch import Tensor
 
+from nclib.stats import as_tensor
+
 
 def cka(
     x: Num[Tensor, "n p"] | np.ndarray,
@@ -18,24 +20,27 @@ def cka(
     bandwidth: float = 1.0,
     median: Literal["all", "offdiag"] = "all",
 ) -> float:
-    r"""Similarity of two representations of the same n samples, $\mathrm{HSIC}(K,L)/\sqrt{\mathrm{HSIC}(K,K)\,\mathrm{HSIC}(L,L)}$.
+    r"""Similarity of two representations of the same n samples,
+    $\mathrm{HSIC}(K,L)/\sqrt{\mathrm{HSIC}(K,K)\,\mathrm{HSIC}(L,L)}$.
 
-    x (n, p) and y (n, q), any float dtype, computed in float64. Biased HSIC is $\mathrm{tr}(KHLH)$; `debiased` takes
-    the unbiased estimator of Song et al. (2012), needs n >= 4, is near 0 for independent data and can be negative:
-    nothing is clamped. The linear kernel is worked out over features or over samples, whichever is cheaper.
-    The RBF kernel is $\exp(-D^2/2\sigma^2)$ with $\sigma = $ `bandwidth` x median distance: `median="all"` squares
-    that over all $n^2$ squared distances, the zero diagonal included (Kornblith's demo), `"offdiag"` takes the
-    median of the $n(n-1)/2$ distances.
+    x (n, p) and y (n, q), any float dtype, computed in float64. Biased HSIC is $\mathrm{tr}(KHLH)$; `debiased`
+    takes the unbiased estimator of Song et al. (2012), needs n >= 4, is near 0 for independent data and can be
+    negative: nothing is clamped. The linear kernel is worked out over features or over samples, whichever is
+    cheaper. The RBF kernel is $\exp(-D^2/2\sigma^2)$: with `median="all"` $\sigma^2$ is `bandwidth`$^2$ times the
+    median of all $n^2$ squared distances, the zero diagonal included (Kornblith's demo); with `"offdiag"`
+    $\sigma$ is `bandwidth` times the median of the $n(n-1)/2$ distances.
 
-    Invariant to rotation, scale and shift of either side. NaN when one side is constant (or, debiased, when its
-    HSIC estimate is not positive). Raises ValueError for mismatched or too few samples, or non-finite values.
+    Invariant to rotation, scale and shift of either side. NaN when one side is constant (debiased, when its HSIC
+    estimate is not positive; RBF, when its median distance is zero). Raises ValueError for mismatched or too few
+    samples, non-finite values, an unknown kernel or median, and a bandwidth that is not positive.
     """
     X, Y = _checked(x, "x"), _checked(y, "y")
     n = len(X)
     if len(Y) != n:
         raise ValueError(f"x and y must describe the same samples, got {n} and {len(Y)} rows")
-    if n < (4 if debiased else 2):
-        raise ValueError(f"{'debiased ' if debiased else ''}CKA needs at least {4 if debiased else 2} samples, got {n}")
+    name, fewest = ("debiased CKA", 4) if debiased else ("CKA", 2)
+    if n < fewest:
+        raise ValueError(f"{name} needs at least {fewest} samples, got {n}")
     if kernel == "linear":
         if max(X.shape[1], Y.shape[1]) <= n:
             return _ratio(*_hsic_over_features(X, Y, debiased))
@@ -52,13 +57,14 @@ def cka(
 
 
 def _checked(value, name: str) -> Tensor:
-    tensor = torch.as_tensor(value).detach().double()
+    tensor = as_tensor(value).double()
     if tensor.ndim != 2:
-        raise ValueError(f"{name} must be (n, features), got shape {tuple(tensor.shape)}: flatten or pool it first")
+        shape = tuple(tensor.shape)
+        raise ValueError(f"{name} must be (n, features), got shape {shape}: flatten or pool it first")
     if not tensor.isfinite().all():
         raise ValueError(f"{name} contains NaN or infinite values")
-    # Centring first costs nothing (CKA ignores it) and saves the digits a common offset would eat; the first row
-    # goes before the mean, so that features that do not vary come out as exact zeros.
+    # Centring first costs nothing (CKA ignores it) and saves the digits a common offset would eat; the first
+    # row goes before the mean, so that features that do not vary come out as exact zeros.
     tensor = tensor - tensor[:1]
     return tensor - tensor.mean(0)
 
@@ -90,15 +96,17 @@ def _rbf(X: Float[Tensor, "n p"], bandwidth: float, median: str) -> Float[Tensor
     D2 = (squares[:, None] + squares - 2 * X @ X.T).clamp(min=0).fill_diagonal_(0)
     # numpy's median is the mean of the two middle values; torch.median is the lower one.
     if median == "all":
-        sigma2 = bandwidth**2 * float(np.median(D2.numpy(force=True)))
+        median2 = float(np.median(D2.numpy(force=True)))
     elif median == "offdiag":
         i, j = torch.triu_indices(len(X), len(X), offset=1, device=X.device)
-        sigma2 = (bandwidth * float(np.median(D2[i, j].sqrt().numpy(force=True)))) ** 2
+        median2 = float(np.median(D2[i, j].sqrt().numpy(force=True))) ** 2
     else:
         raise ValueError(f'median must be "all" or "offdiag", got {median!r}')
-    if sigma2 == 0:  # more than half of the samples coincide: the kernel has no scale
+    # Where most pairs coincide, as in collapsed classes of unequal size, the kernel has no scale, and the median is
+    # the rounding error of a zero.
+    if median2 <= torch.finfo(D2.dtype).eps * X.shape[1] * float(squares.max()):
         return torch.full_like(D2, torch.nan)
-    return torch.exp(-D2 / (2 * sigma2))
+    return torch.exp(-D2 / (2 * bandwidth**2 * median2))
 
 
 def _centred(K: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
@@ -106,7 +114,7 @@ def _centred(K: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
 
 
 def _u_centred(K: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
-    """U-centring (Székely & Rizzo, 2014): inner products of such matrices are Song's unbiased HSIC times n(n-3)."""
+    """U-centring (Székely & Rizzo, 2014): inner products of such matrices are n(n-3) times Song's HSIC."""
     n = len(K)
     K = K.clone().fill_diagonal_(0)
     rows = K.sum(0) / (n - 2)

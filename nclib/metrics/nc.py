@@ -8,10 +8,12 @@ from jaxtyping import Float, Int, Num
 from torch import Tensor
 
 from nclib.geometry import simplex_gram
-from nclib.stats import ClassStats, check_labels
+from nclib.stats import ClassStats, as_tensor, check_labels, missing_classes
 
 RANK_CUT = 1e-11
-"""Eigenvalues of Sigma_B below this share of the largest count as zero, in the rank and in the pseudo-inverse."""
+"""Eigenvalues of Sigma_B up to this share of the largest count as zero, in the rank and the pseudo-inverse."""
+
+_PAIRS = 4096  # pairs of means in flight: the 500,000 of K = 1000 at d = 512 would take gigabytes
 
 
 @dataclass(frozen=True)
@@ -68,9 +70,9 @@ def _spectrum(centred_means: Float[Tensor, "K d"], scale: Tensor) -> tuple[Tenso
     """Singular values (above the cut) and right singular vectors of means whose Sigma_B is their Gram."""
     _, S, Vh = torch.linalg.svd(centred_means, full_matrices=False)
     K, d = centred_means.shape
-    # Means that agree up to rounding span nothing: without this their rounding errors would count as directions.
+    # Means that agree up to rounding span nothing: else their rounding errors would count as directions.
     floor = torch.finfo(S.dtype).eps * max(K, d) * scale
-    keep = (S.square() > RANK_CUT * S[0].square()) & (S > floor)
+    keep = (S.square() > RANK_CUT * S[0].square()) & (floor < S)
     keep[K - 1 :] = False
     return S[keep], Vh[keep]
 
@@ -87,10 +89,10 @@ def _weighted_means(stats: ClassStats) -> Float[Tensor, "K d"]:
 
 
 def nc1_pinv(stats: ClassStats) -> Float[Tensor, ""]:
-    r"""Within-class variability against between-class, $\mathrm{Tr}(\Sigma_W\Sigma_B^\dagger)/K$, class-centred.
+    r"""Within- against between-class variability, $\mathrm{Tr}(\Sigma_W\Sigma_B^\dagger)/K$, class-centred.
 
     Zero at collapse, but blind to scatter orthogonal to the class means: see `nc1_trace_ratio`. Unchanged by
-    rotation, scale and shift. NaN when all class means coincide. Papyan, Han & Donoho (2020), who write C for K.
+    rotation, scale and shift. NaN when all class means coincide. Papyan, Han & Donoho (2020; C for K).
     """
     return _nc1(stats, stats.M / stats.K**0.5)
 
@@ -160,7 +162,7 @@ def cos_dev(V: Float[Tensor, "K d"]) -> Float[Tensor, ""]:
 
 
 def etf_distance(gram: Float[Tensor, "K K"]) -> Float[Tensor, ""]:
-    r"""$\|G/\|G\|_F - (I - 11^\top/K)/\sqrt{K-1}\|_F$: how far a Gram is from a simplex ETF's (Zhu et al., 2021)."""
+    r"""$\|G/\|G\|_F - (I - 11^\top/K)/\sqrt{K-1}\|_F$: distance from a simplex ETF's Gram (Zhu et al., 2021)."""
     simplex = simplex_gram(len(gram)).to(gram)
     return torch.linalg.matrix_norm(
         gram / torch.linalg.matrix_norm(gram) - simplex / torch.linalg.matrix_norm(simplex)
@@ -185,12 +187,13 @@ def cdnv(stats: ClassStats) -> Float[Tensor, ""]:
     """
     s = stats.within / stats.n
     i, j = torch.triu_indices(stats.K, stats.K, offset=1, device=s.device)
-    distance = (stats.mu[i] - stats.mu[j]).square().sum(1)
+    blocks = zip(i.split(_PAIRS), j.split(_PAIRS), strict=True)
+    distance = torch.cat([(stats.mu[a] - stats.mu[b]).square().sum(1) for a, b in blocks])
     return ((s[i] + s[j]) / (2 * distance)).mean()
 
 
 def collapse_metrics(stats: ClassStats, decisions: Decisions, head: Head | None = None) -> dict[str, float]:
-    """Every metric under its fixed name, from statistics and decisions; classifier metrics only with a `head`."""
+    """Every metric under its fixed name, from statistics and decisions; the classifier's only with a `head`."""
     stats.require_every_class()
     M = stats.M
     values = {
@@ -223,7 +226,7 @@ def collapse_metrics(stats: ClassStats, decisions: Decisions, head: Head | None 
 
 
 def _as_tensor(value, name: str, integer: bool = False) -> Tensor:
-    tensor = value.detach() if isinstance(value, Tensor) else torch.as_tensor(value)
+    tensor = as_tensor(value)
     if integer:
         if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
             raise ValueError(f"{name} must be integers, got {tensor.dtype}")
@@ -259,6 +262,9 @@ def _restrict(features, labels, weight, bias, classes: Sequence[int], K: int):
     renumber[chosen] = torch.arange(len(chosen), device=labels.device)
     labels = renumber[labels]
     keep = labels >= 0
+    n = torch.bincount(labels[keep], minlength=len(chosen))
+    if (n == 0).any():
+        raise ValueError(missing_classes(n, names=chosen))
     weight = None if weight is None else _as_tensor(weight, "weight")[chosen]
     bias = None if bias is None else _as_tensor(bias, "bias")[chosen]
     return features[keep], labels[keep], weight, bias
@@ -269,21 +275,24 @@ def measure_features(
 ) -> dict[str, float]:
     r"""Every neural-collapse metric of features, labels and (optionally) a linear classifier.
 
-    features (N, d), labels (N,) integers in [0, K), weight (K, d), bias (K,): numpy arrays or torch tensors of any
-    float dtype, computed in float64 in two passes without a d x d matrix. Means are class-centred unless a name says
-    otherwise, weights are raw; the formula of each name is in the docstring of the function of that name and in the
-    book's notation page. Keys that need a classifier are absent without one, `bias_collapse` without a bias.
+    features (N, d), labels (N,) integers in [0, K), weight (K, d), bias (K,): numpy arrays or torch tensors of
+    any float dtype, computed in float64 in two passes without a d x d matrix. Means are class-centred unless a
+    name says otherwise, weights are raw; the formula of each name is in the docstring of the function of that name
+    and in the book's notation page. Keys that need a classifier are absent without one, `bias_collapse` without
+    a bias.
 
-    `num_classes` defaults to the rows of `weight`, else to the largest label plus one; `classes` restricts samples
-    and classifier rows to those classes, renumbered in the order given.
+    `num_classes` defaults to the rows of `weight`, else to the largest label plus one; `classes` restricts
+    samples and classifier rows to those classes, renumbered in the order given.
 
-    Raises ValueError saying which: a class without samples, a label out of range, mismatched shapes, a value that is
-    not finite, fewer than two classes. What is undefined (one pair's standard deviation at K = 2) is NaN.
+    Raises ValueError saying which: a class without samples, a label out of range, mismatched shapes, a value that
+    is not finite, fewer than two classes. What is undefined (one pair's standard deviation at K = 2) is NaN.
     """
     H = _as_tensor(features, "features")
     y = _as_tensor(labels, "labels", integer=True).to(H.device)
     if H.ndim != 2 or y.ndim != 1 or len(H) != len(y):
-        raise ValueError(f"features must be (N, d) and labels (N,), got {tuple(H.shape)} and {tuple(y.shape)}")
+        raise ValueError(
+            f"features must be (N, d) and labels (N,), got {tuple(H.shape)} and {tuple(y.shape)}"
+        )
     if num_classes is None:
         num_classes = len(weight) if weight is not None else int(y.max()) + 1 if len(y) else 0
     check_labels(y, num_classes)

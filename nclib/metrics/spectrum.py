@@ -6,16 +6,17 @@ from torch import Tensor
 
 
 def participation_ratio(A: Float[Tensor, "n n"]) -> Float[Tensor, ""]:
-    r"""$(\mathrm{tr} A)^2/\|A\|_F^2 = (\sum_i \lambda_i)^2 / \sum_i \lambda_i^2$ of a symmetric matrix, in [1, rank].
+    r"""$(\mathrm{tr} A)^2/\|A\|_F^2 = (\sum_i \lambda_i)^2 / \sum_i \lambda_i^2$ of a symmetric matrix.
 
-    Equals the rank when all non-zero eigenvalues are equal. NaN for the zero matrix.
+    In [1, rank] where A is positive semi-definite, and the rank when all non-zero eigenvalues are equal. NaN for
+    the zero matrix.
     """
     A = A.double()
     return torch.trace(A).square() / A.square().sum()
 
 
 def effective_rank(A: Float[Tensor, "n n"]) -> Float[Tensor, ""]:
-    r"""$\exp(-\sum_i p_i \log p_i)$ with $p_i = \lambda_i/\sum_j\lambda_j$, of a positive semi-definite matrix.
+    r"""$\exp(-\sum_i p_i \log p_i)$, $p_i = \lambda_i/\sum_j\lambda_j$, of a positive semi-definite matrix.
 
     Roy & Vetterli (2007), on eigenvalues. In [1, rank]; NaN for the zero matrix.
     """

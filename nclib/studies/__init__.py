@@ -4,6 +4,7 @@ import hashlib
 import os
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import cache
 from importlib import import_module
 from multiprocessing import get_context
 from types import ModuleType
@@ -12,6 +13,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
+from nclib import data as datasets
 from nclib import runs
 from nclib.studies.params import ParameterError, StudyParams, check_names
 
@@ -39,9 +41,15 @@ def choose_device(device: str = "auto") -> torch.device:
     return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
 
 
+@cache
+def checksums(dataset: str | None) -> dict[str, str]:
+    """Checksums of both splits of a dataset, by split; none for a study without data."""
+    return {} if dataset is None else {split: datasets.checksum(dataset, split) for split in datasets.SPLITS}
+
+
 def key(study: str, params: StudyParams) -> str:
     """The key of the run that these parameters name."""
-    return runs.key(study, params, get(study).data(params))
+    return runs.key(study, params, checksums(get(study).dataset(params)))
 
 
 def trajectory(study: str, params: StudyParams, *, device: str = "auto") -> runs.Run:
@@ -53,8 +61,9 @@ def trajectory(study: str, params: StudyParams, *, device: str = "auto") -> runs
         "deterministic": torch.are_deterministic_algorithms_enabled(),
     }
     return runs.record(
-        study, params, module.data(params), lambda folder: module.run(params, folder=folder, device=where), environment
-    )
+        study, params, checksums(module.dataset(params)),
+        lambda folder: module.run(params, folder=folder, device=where), environment,
+    )  # fmt: skip
 
 
 def missing(study: str, cells: Iterable[StudyParams]) -> list[StudyParams]:
@@ -103,11 +112,11 @@ def record(
         for future in as_completed(futures):
             error = future.exception()
             if error is not None:
-                failures.append(f"{futures[future]}: {type(error).__name__}: {error}")
+                failures.append(f"{type(error).__name__}: {error} (seed {futures[future].seed})")
                 bar.set_postfix(failed=len(failures))
             bar.update()
     if failures:
-        raise runs.RecordError(f"{len(failures)} of {len(todo)} runs failed, the first being {failures[0]}")
+        raise runs.RecordError(f"{len(failures)} of {len(todo)} runs failed: {failures[0]}")
     return len(todo)
 
 

@@ -60,9 +60,9 @@ SMOKE = Params(num_classes=4, per_class=3, feature_dim=6, optimizer="lbfgs", epo
 """The smallest run that exercises everything, in float64: what `nclib.studies.smoke` holds the code to."""
 
 
-def data(params: Params) -> dict[str, str]:
-    """No data: the features are free."""
-    return {}
+def dataset(params: Params) -> str | None:
+    """Nothing: the features are free."""
+    return None
 
 
 def cost(params: Params) -> float:

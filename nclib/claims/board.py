@@ -1,0 +1,75 @@
+"""The scoreboard: every claim beside its published evidence and our verdict, as a table, a page and sentences."""
+
+from collections.abc import Iterable, Mapping
+from html import escape
+
+import pandas as pd
+
+from nclib.claims.verdict import Claim, Verdict, show
+
+SOURCES = {
+    "papyan2020": "Papyan, Han & Donoho (2020)",
+    "galanti2022": "Galanti, György & Hutter (2022)",
+    "zhu2021": "Zhu et al. (2021)",
+    "bardazzi2026": "Bardazzi (2026)",
+}
+_MARKS = {"supported": "✓", "not supported": "✗", "inconclusive": "?"}
+
+
+def frame(claims: Iterable[Claim], verdicts: Mapping[str, Verdict]) -> pd.DataFrame:
+    """One row a claim, everything known about it: what scoreboard.csv and scoreboard.json hold."""
+    rows = []
+    for claim in claims:
+        v = verdicts[claim.id]
+        rows.append(
+            {
+                "id": claim.id, "source": claim.source, "place": claim.place, "statement": claim.statement,
+                "measure": claim.measure, "predicate": claim.predicate, "published": claim.published,
+                "verdict": v.status, "number": v.number, "low": v.low, "high": v.high, "n": v.n, "reason": v.reason,
+                "study": claim.study, "registered": claim.registered, "page": claim.page,
+            }
+        )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def counts(verdicts: Mapping[str, Verdict]) -> dict[str, int]:
+    """How many claims there are, and how many have each verdict."""
+    statuses = [v.status for v in verdicts.values()]
+    return {"claims": len(statuses)} | {s.replace(" ", "_"): statuses.count(s) for s in _MARKS}
+
+
+def html(claims: Iterable[Claim], verdicts: Mapping[str, Verdict]) -> str:
+    """The table for the page: an anchor a claim, and a link to the chapter that shows the evidence."""
+    body = "".join(_row(claim, verdicts[claim.id]) for claim in claims)
+    heads = "".join(f"<th>{h}</th>" for h in ("Claim", "Published", "Measured here", "Condition", "Verdict"))
+    return f'<table class="scoreboard"><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>'
+
+
+def _row(claim: Claim, v: Verdict) -> str:
+    status = v.status.replace(" ", "-")
+    measured = escape(v.reason) if v.number is None else f"<b>{show(v.number)}</b> [{show(v.low)}, {show(v.high)}], n = {v.n}"
+    late = "" if claim.registered == "before" else " Registered after runs of its kind existed."
+    cells = (
+        ("Claim", f'{escape(claim.statement)} <a href="{claim.page}.html">evidence</a>'
+                  f'<br><small>{escape(SOURCES[claim.source])}, {escape(claim.place)} · <a href="#{claim.id}">{claim.id}</a></small>'),
+        ("Published", escape(claim.published) or "–"),
+        ("Measured here", f"{measured}<br><small>{escape(claim.measure)}</small>"),
+        ("Condition", escape(claim.predicate) + late),
+        ("Verdict", f'<span class="verdict verdict-{status}">{_MARKS[v.status]} {v.status}</span>'),
+    )  # fmt: skip
+    return f'<tr id="{claim.id}">' + "".join(f'<td data-label="{h}">{c}</td>' for h, c in cells) + "</tr>"
+
+
+def headline(verdicts: Mapping[str, Verdict], ids: Iterable[str], key_claim: str, phrase: str) -> str:
+    """One sentence about a group of claims: how many stand, and the number of the one that matters most.
+
+    `phrase` says what that number is, with {number}, {low}, {high} and {n} to be filled in.
+    """
+    group = [verdicts[name] for name in ids]
+    standing = sum(v.status == "supported" for v in group)
+    undecided = sum(v.status == "inconclusive" for v in group)
+    text = f"{standing} of {len(group)} claims are supported" + (f", {undecided} undecided" if undecided else "")
+    v = verdicts[key_claim]
+    if v.number is None:
+        return f"{text}; the central one is undecided ({v.reason})."
+    return f"{text}; " + phrase.format(number=show(v.number), low=show(v.low), high=show(v.high), n=v.n) + "."
