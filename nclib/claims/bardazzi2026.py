@@ -1,6 +1,7 @@
 """Bardazzi (2026): double descent, neural collapse and CKA on MNIST-1D with 20 % label noise."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import pandas as pd
 
@@ -8,6 +9,7 @@ from nclib.claims.verdict import (
     Claim,
     Missing,
     Verdict,
+    by_seed,
     evidence,
     final_epoch,
     judged,
@@ -22,7 +24,7 @@ WIDTHS = (2, 4, 6, 8, 10, 12, 16, 24, 32, 48, 64)
 CONFIGURATIONS = tuple((a, o) for a in ("resnet1d", "cnn1d") for o in ("adam", "sgd"))
 DIMENSIONS = (2, 3, 5, 8, 9, 10, 12, 16)
 DIMENSION_WIDTH = 32
-"""Width of the network before the projector in the judged runs of the dimension experiment; the study has 64."""
+"""Width of the network before the projector in the judged runs of experiment 3; the study has 64."""
 NOISY = {"split": "train", "labels": "noisy", "layer": "features"}
 FRESH = {"split": "fresh", "labels": "clean", "layer": "features"}
 
@@ -34,12 +36,25 @@ def parameters(architecture: str, width: int) -> int:
 
 
 def model_wise(table: pd.DataFrame) -> pd.DataFrame:
-    """Rows of experiment 1 under each optimiser's own settings; Missing unless every cell has the same seeds."""
+    """Rows of experiment 1 under each optimiser's own settings; Missing unless all have the same seeds."""
     rows = evidence(
-        table, epochs=EPOCHS, label_noise=0.2, feature_dim=0, noise_model="symmetric_including_true", precision="float32"
+        table,
+        epochs=EPOCHS,
+        label_noise=0.2,
+        feature_dim=0,
+        noise_model="symmetric_including_true",
+        precision="float32",
     )
-    own = ((rows.optimizer == "sgd") & (rows.lr == 0.01) & (rows.schedule == "cosine") & (rows.weight_decay == 5e-4)) | (
-        (rows.optimizer == "adam") & (rows.lr == 1e-3) & (rows.schedule == "constant") & (rows.weight_decay == 1e-4)
+    own = (
+        (rows.optimizer == "sgd")
+        & (rows.lr == 0.01)
+        & (rows.schedule == "cosine")
+        & (rows.weight_decay == 5e-4)
+    ) | (
+        (rows.optimizer == "adam")
+        & (rows.lr == 1e-3)
+        & (rows.schedule == "constant")
+        & (rows.weight_decay == 1e-4)
     )
     rows = rows[own & rows.width.isin(WIDTHS)]
     cells = rows.drop_duplicates("run").groupby(["architecture", "optimizer", "width"]).seed.apply(frozenset)
@@ -55,9 +70,13 @@ def curves(rows: pd.DataFrame, metric: str, **where: object) -> dict[tuple[str, 
     """For each configuration a frame of the metric at the last epoch, seeds by widths."""
     values = per_run(rows, metric, final_epoch(rows), **where)
     about = rows.drop_duplicates("run").set_index("run")[["architecture", "optimizer", "width", "seed"]]
+    if about.duplicated().any():
+        raise Missing("a seed stands for several runs of one combination: the table must hold one of them")
     joined = about.join(values.rename("value"))
     return {
-        (a, o): select(joined, architecture=a, optimizer=o).pivot(index="seed", columns="width", values="value")
+        (a, o): select(joined, architecture=a, optimizer=o).pivot(
+            index="seed", columns="width", values="value"
+        )
         for a, o in CONFIGURATIONS
     }
 
@@ -65,8 +84,8 @@ def curves(rows: pd.DataFrame, metric: str, **where: object) -> dict[tuple[str, 
 def cross_fitted(errors: pd.DataFrame) -> pd.DataFrame:
     """For each seed the widths of peak and first minimum that the *other* seeds' mean error shows.
 
-    The peak is looked for from width 6 on, where the networks no longer underfit; the minimum at smaller widths.
-    Choosing on one half and reading off the other keeps the maximum's selection out of its height.
+    The peak is looked for from width 6 on, where the networks no longer underfit; the minimum at smaller
+    widths. Choosing on one half and reading off the other keeps the maximum's selection out of its height.
     """
     chosen = {}
     for seed in errors.index:
@@ -79,7 +98,8 @@ def cross_fitted(errors: pd.DataFrame) -> pd.DataFrame:
 def _over_configurations(per_configuration: dict[tuple[str, str], pd.Series], worst: str) -> pd.Series:
     """One value per seed: the smallest or largest over the four configurations."""
     frame = pd.DataFrame(per_configuration)
-    return frame.min(axis=1) if worst == "min" else frame.max(axis=1)
+    # An undefined value must stay one: it makes the verdict inconclusive.
+    return frame.min(axis=1, skipna=False) if worst == "min" else frame.max(axis=1, skipna=False)
 
 
 def _seeds(frames: dict[tuple[str, str], pd.DataFrame]) -> None:
@@ -116,7 +136,9 @@ def _peaks_in_range(rows: pd.DataFrame) -> pd.Series:
     inside = {}
     for (architecture, optimizer), errors in frames.items():
         peaks = errors[[w for w in WIDTHS if w > WIDTHS[1]]].idxmax(axis=1)
-        inside[architecture, optimizer] = peaks.map(lambda w, a=architecture: float(1e3 <= parameters(a, w) <= 1e4))
+        inside[architecture, optimizer] = peaks.map(
+            lambda w, a=architecture: float(1e3 <= parameters(a, w) <= 1e4)
+        )
     return pd.DataFrame(inside).mean(axis=1)
 
 
@@ -129,7 +151,9 @@ def _memorised_at_peak(rows: pd.DataFrame) -> pd.Series:
 
 def _rank_correlation(rows: pd.DataFrame) -> pd.Series:
     errors, nc1 = curves(rows, "error", **FRESH), curves(rows, "nc1_trace_ratio_weighted", **NOISY)
-    return pd.DataFrame({c: errors[c].rank(axis=1).T.corrwith(nc1[c].rank(axis=1).T) for c in errors}).mean(axis=1)
+    return pd.DataFrame({c: errors[c].rank(axis=1).T.corrwith(nc1[c].rank(axis=1).T) for c in errors}).mean(
+        axis=1, skipna=False
+    )
 
 
 def _nc1_at_peak(rows: pd.DataFrame) -> pd.Series:
@@ -143,7 +167,9 @@ def _nc1_at_peak(rows: pd.DataFrame) -> pd.Series:
 
 
 def _nc1_restored(rows: pd.DataFrame) -> pd.Series:
-    return _over_configurations({c: f[64] for c, f in curves(rows, "nc1_trace_ratio_weighted", **NOISY).items()}, "max")
+    return _over_configurations(
+        {c: f[64] for c, f in curves(rows, "nc1_trace_ratio_weighted", **NOISY).items()}, "max"
+    )
 
 
 def _nc1_two_orders(rows: pd.DataFrame) -> pd.Series:
@@ -159,14 +185,14 @@ def _sgd_minus_adam(metric: str, **where: object) -> Callable[[pd.DataFrame], pd
     def value(rows: pd.DataFrame) -> pd.Series:
         frames = curves(rows, metric, **where)
         differences = [frames[a, "sgd"][64] - frames[a, "adam"][64] for a in ("resnet1d", "cnn1d")]
-        return pd.concat(differences, axis=1).max(axis=1)
+        return pd.concat(differences, axis=1).max(axis=1, skipna=False)
 
     return value
 
 
 def _sgd_nc2(rows: pd.DataFrame) -> pd.Series:
     frames = curves(rows, "nc2_gram_frobenius", **NOISY)
-    return pd.concat([frames[a, "sgd"][64] for a in ("resnet1d", "cnn1d")], axis=1).max(axis=1)
+    return pd.concat([frames[a, "sgd"][64] for a in ("resnet1d", "cnn1d")], axis=1).max(axis=1, skipna=False)
 
 
 def _adam_is_best(rows: pd.DataFrame) -> pd.Series:
@@ -178,11 +204,16 @@ def _adam_is_best(rows: pd.DataFrame) -> pd.Series:
 def dimension_curves(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     """A metric of experiment 3 on noisy training labels at the last epoch, seeds by feature dimensions."""
     rows = evidence(
-        table, architecture="resnet1d", width=DIMENSION_WIDTH, optimizer="sgd", schedule="constant", epochs=EPOCHS,
-        lr=0.01, weight_decay=5e-4, label_noise=0.2, feature_dim=list(DIMENSIONS), precision="float32",
+        table, architecture="resnet1d", width=DIMENSION_WIDTH, optimizer="sgd", schedule="constant",
+        epochs=EPOCHS, lr=0.01, weight_decay=5e-4, label_noise=0.2,
+        feature_dim=list(DIMENSIONS), precision="float32",
     )  # fmt: skip
     values = per_run(rows, metric, final_epoch(rows), **NOISY)
     about = rows.drop_duplicates("run").set_index("run")[["feature_dim", "seed"]]
+    if about.duplicated().any():
+        raise Missing(
+            "a seed stands for several runs of one feature dimension: the table must hold one of them"
+        )
     frame = about.join(values.rename("value")).pivot(index="seed", columns="feature_dim", values="value")
     if list(frame) != list(DIMENSIONS) or frame.isna().any(axis=None):
         raise Missing("not every feature dimension is recorded with the same seeds")
@@ -197,21 +228,21 @@ def _nc2_at_nine(table: pd.DataFrame) -> Verdict:
 @judged
 def _largest_drop_at_nine(table: pd.DataFrame) -> Verdict:
     nc2 = dimension_curves(table, "nc2_gram_frobenius")
-    steps = {b: (nc2[a] - nc2[b]) / (b - a) for a, b in zip(DIMENSIONS, DIMENSIONS[1:], strict=False)}
+    steps = {b: (nc2[a] - nc2[b]) / (b - a) for a, b in pairwise(DIMENSIONS)}
     drops = pd.DataFrame(steps)
     return mean_over_seeds(drops[9] - drops.drop(columns=9).max(axis=1), above=0.0)
 
 
 def _pairs(table: pd.DataFrame, width: int, width_b: int) -> pd.DataFrame:
     return evidence(
-        table, architecture="resnet1d", width=width, width_b=width_b, optimizer="adam", lr=1e-3, schedule="constant",
-        weight_decay=1e-4, epochs=EPOCHS, label_noise=0.2, precision="float32",
+        table, architecture="resnet1d", width=width, width_b=width_b, optimizer="adam", lr=1e-3,
+        schedule="constant", weight_decay=1e-4, epochs=EPOCHS, label_noise=0.2, precision="float32",
     )  # fmt: skip
 
 
 def _cka(rows: pd.DataFrame, pair: str, epoch: pd.Series, metric: str = "cka_linear_debiased") -> pd.Series:
     values = per_run(rows, metric, epoch, split="test", labels="none", layer=pair)
-    return values.rename(index=rows.groupby("run").seed.first())
+    return by_seed(values, rows)
 
 
 def _similarity(widths: tuple[int, int], pair: str, **threshold):
@@ -233,11 +264,13 @@ def _above_untrained(widths: tuple[int, int], pair: str):
     return judge
 
 
-def _claim(name: str, statement: str, place: str, measure: str, predicate: str, judge, published: str = "", **more) -> Claim:
+def _claim(
+    name: str, statement: str, place: str, measure: str, predicate: str, judge, published: str = "", **more
+) -> Claim:
     common = {"source": "bardazzi2026", "study": "mnist1d", "page": "03_double_descent"}
     return Claim(
-        id=f"bardazzi2026-{name}", statement=statement, place=place, measure=measure, predicate=predicate, judge=judge,
-        published=published, **common | more,
+        id=f"bardazzi2026-{name}", statement=statement, place=place, measure=measure, predicate=predicate,
+        judge=judge, published=published, **common | more,
     )  # fmt: skip
 
 
@@ -246,14 +279,15 @@ _CKA = {"study": "representations", "page": "05_representations"}
 
 CLAIMS = (
     _claim(
-        "peak", "Test error has a peak in width between two lower stretches (double descent).", "slides, results 1",
-        "smallest height of the peak over four configurations, widths chosen on the other seeds", "above 0.02",
-        _model_wise(_peak_height, above=0.02), "0.12 to 0.17, one seed",
+        "peak", "Test error has a peak in width between two lower stretches (double descent).",
+        "slides, results 1",
+        "smallest height of the peak over four configurations, widths chosen on the other seeds",
+        "above 0.02", _model_wise(_peak_height, above=0.02), "0.12 to 0.17, one seed",
     ),
     _claim(
         "peak-range", "The peak lies between 10³ and 10⁴ parameters.", "slides, results 1",
-        "share of the four configurations whose peak lies there", "above 0.99", _model_wise(_peaks_in_range, above=0.99),
-        "4 of 4 (3,440 to 5,936 parameters)",
+        "share of the four configurations whose peak lies there", "above 0.99",
+        _model_wise(_peaks_in_range, above=0.99), "4 of 4 (3,440 to 5,936 parameters)",
     ),
     _claim(
         "memorisation", "At the peak all capacity goes into memorising the noise.", "slides, results 1",
@@ -282,8 +316,8 @@ CLAIMS = (
     ),
     _claim(
         "nc4-zero", "NC4 is exactly zero for the widest networks.", "README",
-        "largest mismatch of classifier and nearest class mean at width 64 over four configurations", "below 0.001",
-        _model_wise(_nc4_at_64, below=1e-3), "0",
+        "largest mismatch of classifier and nearest class mean at width 64 over four configurations",
+        "below 0.001", _model_wise(_nc4_at_64, below=1e-3), "0",
     ),
     _claim(
         "sgd-nc2", "SGD reaches a clearly better NC2 than Adam.", "slides, results 2",
@@ -302,8 +336,8 @@ CLAIMS = (
     ),
     _claim(
         "resnet-adam-best", "ResNet with Adam generalises best.", "README",
-        "its test error at width 64 minus the best of the other three", "below 0", _model_wise(_adam_is_best, below=0.0),
-        "+0.025",
+        "its test error at width 64 minus the best of the other three", "below 0",
+        _model_wise(_adam_is_best, below=0.0), "+0.025",
     ),
     _claim(
         "nc2-zero-at-9", "NC2 falls to about zero at feature dimension d = 9.", "slides, dimensional limits",
@@ -311,8 +345,8 @@ CLAIMS = (
     ),
     _claim(
         "nc2-drop-at-9", "NC2 falls vertically exactly at d = 9.", "slides, dimensional limits",
-        "drop of NC2 from d = 8 to 9 minus the largest other drop per dimension", "above 0", _largest_drop_at_nine,
-        "−1.2 and −1.0", **_DIMENSION,
+        "drop of NC2 from d = 8 to 9 minus the largest other drop per dimension", "above 0",
+        _largest_drop_at_nine, "−1.2 and −1.0", **_DIMENSION,
     ),
     _claim(
         "cka-stem-shared", "Small and large networks come to share low-level features.", "slides, CKA 1",
@@ -321,8 +355,8 @@ CLAIMS = (
     ),
     _claim(
         "cka-deep-differ", "Their deep layers are far apart.", "slides, CKA 1",
-        "debiased CKA of the features at widths 8 and 64", "below 0.5", _similarity((8, 64), "features|features", below=0.5),
-        "0.34 (biased)", **_CKA,
+        "debiased CKA of the features at widths 8 and 64", "below 0.5",
+        _similarity((8, 64), "features|features", below=0.5), "0.34 (biased)", **_CKA,
     ),
     _claim(
         "cka-stem-converges", "The stem converges almost at once.", "slides, CKA 2",
@@ -336,8 +370,8 @@ CLAIMS = (
     ),
     _claim(
         "cka-stem-seeds", "Training makes the stem quasi-deterministic across seeds.", "slides, CKA 3",
-        "debiased CKA of two seeds' stems, trained minus untrained", "above 0", _above_untrained((32, 32), "stem|stem"),
-        "0.968 trained; no baseline", **_CKA,
+        "debiased CKA of two seeds' stems, trained minus untrained", "above 0",
+        _above_untrained((32, 32), "stem|stem"), "0.968 trained; no baseline", **_CKA,
     ),
     _claim(
         "cka-features-seeds", "Two seeds' features agree only to about 0.59.", "slides, CKA 3",

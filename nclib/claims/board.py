@@ -47,11 +47,16 @@ def html(claims: Iterable[Claim], verdicts: Mapping[str, Verdict]) -> str:
 
 def _row(claim: Claim, v: Verdict) -> str:
     status = v.status.replace(" ", "-")
-    measured = escape(v.reason) if v.number is None else f"<b>{show(v.number)}</b> [{show(v.low)}, {show(v.high)}], n = {v.n}"
+    measured = (
+        escape(v.reason)
+        if v.number is None
+        else f"<b>{show(v.number)}</b> [{show(v.low)}, {show(v.high)}], n = {v.n}"
+    )
     late = "" if claim.registered == "before" else " Registered after runs of its kind existed."
+    origin = f"{escape(SOURCES[claim.source])}, {escape(claim.place)}"
     cells = (
         ("Claim", f'{escape(claim.statement)} <a href="{claim.page}.html">evidence</a>'
-                  f'<br><small>{escape(SOURCES[claim.source])}, {escape(claim.place)} · <a href="#{claim.id}">{claim.id}</a></small>'),
+                  f'<br><small>{origin} · <a href="#{claim.id}">{claim.id}</a></small>'),
         ("Published", escape(claim.published) or "–"),
         ("Measured here", f"{measured}<br><small>{escape(claim.measure)}</small>"),
         ("Condition", escape(claim.predicate) + late),
@@ -68,7 +73,9 @@ def headline(verdicts: Mapping[str, Verdict], ids: Iterable[str], key_claim: str
     group = [verdicts[name] for name in ids]
     standing = sum(v.status == "supported" for v in group)
     undecided = sum(v.status == "inconclusive" for v in group)
-    text = f"{standing} of {len(group)} claims are supported" + (f", {undecided} undecided" if undecided else "")
+    text = f"{standing} of {len(group)} claims are supported" + (
+        f", {undecided} undecided" if undecided else ""
+    )
     v = verdicts[key_claim]
     if v.number is None:
         return f"{text}; the central one is undecided ({v.reason})."

@@ -15,8 +15,9 @@ from nclib.claims.verdict import (
 )
 
 RUNS = {
-    "dataset": "fashion_mnist", "train_size": 10_000, "architecture": "resnet18", "width": 16, "optimizer": "sgd",
-    "lr": 0.0679, "weight_decay": 5e-4, "schedule": "step", "epochs": 75, "precision": "bfloat16",
+    "dataset": "fashion_mnist", "train_size": 10_000, "architecture": "resnet18", "width": 16,
+    "optimizer": "sgd", "lr": 0.0679, "weight_decay": 5e-4, "schedule": "step",
+    "epochs": 75, "precision": "bfloat16",
 }  # fmt: skip
 """The runs that the claims are judged on: ResNet-18 of width 16 on 10,000 FashionMNIST images."""
 TRAIN = {"split": "train", "labels": "clean", "layer": "features"}
@@ -65,7 +66,13 @@ def _test_against_train(table: pd.DataFrame) -> Verdict:
 def _claim(name: str, statement: str, place: str, measure: str, predicate: str, judge, **more) -> Claim:
     common = {"source": "papyan2020", "study": "terminal_phase", "page": "01_terminal_phase"}
     return Claim(
-        id=name, statement=statement, place=place, measure=measure, predicate=predicate, judge=judge, **common | more
+        id=name,
+        statement=statement,
+        place=place,
+        measure=measure,
+        predicate=predicate,
+        judge=judge,
+        **common | more,
     )
 
 
@@ -73,12 +80,13 @@ _THROUGH = "last epoch over first epoch of zero training error"
 
 CLAIMS = (
     _claim(
-        "papyan2020-nc1", "Within-class variability collapses during the terminal phase (NC1).", "abstract; fig. 6",
-        f"Tr(Σ_W Σ_B⁺)/K, {_THROUGH}", "below 0.5", _falls("nc1_pinv", 0.5),
+        "papyan2020-nc1", "Within-class variability collapses during the terminal phase (NC1).",
+        "abstract; fig. 6", f"Tr(Σ_W Σ_B⁺)/K, {_THROUGH}", "below 0.5", _falls("nc1_pinv", 0.5),
     ),
     _claim(
-        "papyan2020-nc1-trace", "The collapse includes scatter that the class means do not span (trace-ratio NC1).",
-        "abstract", f"Tr Σ_W / Tr Σ_B, {_THROUGH}", "below 0.5", _falls("nc1_trace_ratio", 0.5),
+        "papyan2020-nc1-trace",
+        "The collapse includes scatter that the class means do not span (trace-ratio NC1).", "abstract",
+        f"Tr Σ_W / Tr Σ_B, {_THROUGH}", "below 0.5", _falls("nc1_trace_ratio", 0.5),
     ),
     _claim(
         "papyan2020-nc2-equinorm-means", "Centred class means become equinorm (NC2).", "fig. 2",
@@ -93,8 +101,8 @@ CLAIMS = (
         f"std of cos(μ_c, μ_c′), {_THROUGH}", "below 0.9", _falls("nc2_cos_std_means", 0.9),
     ),
     _claim(
-        "papyan2020-nc2-max-angle", "Class means approach the maximal angle, cosine −1/(K−1) (NC2).", "fig. 4",
-        f"mean |cos + 1/(K−1)| of means, {_THROUGH}", "below 0.9", _falls("nc2_cos_dev_means", 0.9),
+        "papyan2020-nc2-max-angle", "Class means approach the maximal angle, cosine −1/(K−1) (NC2).",
+        "fig. 4", f"mean |cos + 1/(K−1)| of means, {_THROUGH}", "below 0.9", _falls("nc2_cos_dev_means", 0.9),
     ),
     _claim(
         "papyan2020-nc2-max-angle-classifiers", "Classifiers approach the maximal angle (NC2).", "fig. 4",
@@ -102,7 +110,8 @@ CLAIMS = (
     ),
     _claim(
         "papyan2020-nc2-reached", "The class means reach the simplex ETF (NC2).", "abstract",
-        "distance of the means' Gram from the simplex at the last epoch", "below 0.1", _at_end("nc2_etf_means", 0.1),
+        "distance of the means' Gram from the simplex at the last epoch", "below 0.1",
+        _at_end("nc2_etf_means", 0.1),
     ),
     _claim(
         "papyan2020-nc3", "Classifiers and class means converge to each other up to scale (NC3).", "fig. 5",
@@ -110,14 +119,17 @@ CLAIMS = (
     ),
     _claim(
         "papyan2020-nc4", "The classifier comes to choose the nearest class mean (NC4).", "fig. 7",
-        "share of training samples decided otherwise at the last epoch", "below 0.001", _at_end("nc4_mismatch", 1e-3),
+        "share of training samples decided otherwise at the last epoch", "below 0.001",
+        _at_end("nc4_mismatch", 1e-3),
     ),
     _claim(
-        "papyan2020-generalisation", "Training on through the terminal phase improves test accuracy.", "abstract; table 1",
-        "test error at the last epoch minus at the first of zero training error", "below 0", _test_error_change,
+        "papyan2020-generalisation", "Training on through the terminal phase improves test accuracy.",
+        "abstract; table 1", "test error at the last epoch minus at the first of zero training error",
+        "below 0", _test_error_change,
     ),
     _claim(
-        "galanti2022-test-variability", "Class-distance normalised variance is about ten times larger on test data.",
+        "galanti2022-test-variability",
+        "Class-distance normalised variance is about ten times larger on test data.",
         "as summarised in Kothapalli (2023)", "test CDNV over train CDNV at the last epoch", "above 10",
         _test_against_train, source="galanti2022",
     ),

@@ -27,11 +27,11 @@ class Verdict:
     n: int = 0
     """How many seeds (or runs) the number rests on."""
     reason: str = ""
-    """Why it is inconclusive."""
+    """Why it is inconclusive, or why there is no number."""
 
     def __str__(self) -> str:
         if self.number is None:
-            return f"inconclusive: {self.reason}"
+            return f"{self.status}: {self.reason}"
         text = f"{self.status}: {show(self.number)} [{show(self.low)}, {show(self.high)}], n = {self.n}"
         return f"{text} ({self.reason})" if self.reason else text
 
@@ -89,7 +89,7 @@ def evidence(table: pd.DataFrame, **where: object) -> pd.DataFrame:
 
 
 def per_run(rows: pd.DataFrame, metric: str, at: pd.Series, **where: object) -> pd.Series:
-    """Value of one metric by run, each at its own epoch `at[run]`; Missing when a run lacks it or has no number.
+    """Value of one metric by run, each at its own epoch `at[run]`; Missing when a run has no number there.
 
     Exact epochs, never "the last one there is": a run that diverged must not be judged by an earlier epoch.
     """
@@ -119,7 +119,7 @@ def terminal_epoch(rows: pd.DataFrame, at_most: float = 0.0) -> pd.Series:
     """Each run's first measured epoch with training error at most `at_most`; Missing when a run has none."""
     errors = select(rows, metric="error", split="train", layer="features")
     reached = errors[errors.value <= at_most].groupby("run").epoch.min()
-    absent = errors.run.nunique() - len(reached)
+    absent = rows.run.nunique() - len(reached)
     if absent or reached.empty:
         raise Missing(f"{absent} runs never reach training error {at_most:g}")
     return reached
@@ -139,15 +139,17 @@ def mean_over_seeds(
 ) -> Verdict:
     """Judge the mean over seeds by its 95 % t-interval.
 
-    Supported when the whole interval lies within (above, below), not supported when the whole interval lies outside,
-    inconclusive when it straddles a threshold, with fewer than three seeds or with a value that is no number.
-    A `ratio` is averaged and given its interval on the log scale.
+    Supported when the whole interval lies within (above, below), not supported when the whole interval lies
+    outside, inconclusive when it straddles a threshold, with fewer than three seeds or with a value that is
+    no number. A `ratio` is averaged and given its interval on the log scale.
     """
     if below is None and above is None:
         raise ValueError("a predicate needs a threshold: below, above or both")
     values = values.astype(float)
     if len(values) < MIN_SEEDS:
-        return Verdict("inconclusive", n=len(values), reason=f"{len(values)} of at least {MIN_SEEDS} seeds recorded")
+        return Verdict(
+            "inconclusive", n=len(values), reason=f"{len(values)} of at least {MIN_SEEDS} seeds recorded"
+        )
     if not values.map(math.isfinite).all() or (ratio and (values <= 0).any()):
         return Verdict("inconclusive", n=len(values), reason="a seed's value is not a usable number")
     x = values.map(math.log) if ratio else values
@@ -163,7 +165,9 @@ def every_run(values: pd.Series, *, below: float | None = None, above: float | N
     if below is None and above is None:
         raise ValueError("a predicate needs a threshold: below, above or both")
     if len(values) < MIN_SEEDS:
-        return Verdict("inconclusive", n=len(values), reason=f"{len(values)} of at least {MIN_SEEDS} runs recorded")
+        return Verdict(
+            "inconclusive", n=len(values), reason=f"{len(values)} of at least {MIN_SEEDS} runs recorded"
+        )
     if not values.map(math.isfinite).all():
         return Verdict("inconclusive", n=len(values), reason="a run's value is not a finite number")
     low, high = float(values.min()), float(values.max())
@@ -172,7 +176,9 @@ def every_run(values: pd.Series, *, below: float | None = None, above: float | N
     return Verdict("supported" if holds else "not supported", worst, low, high, len(values))
 
 
-def _against(number: float, low: float, high: float, n: int, below: float | None, above: float | None) -> Verdict:
+def _against(
+    number: float, low: float, high: float, n: int, below: float | None, above: float | None
+) -> Verdict:
     inside = (below is None or high < below) and (above is None or low > above)
     outside = (below is not None and low >= below) or (above is not None and high <= above)
     status = "supported" if inside else "not supported" if outside else "inconclusive"

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from nclib.claims.verdict import Claim, Missing, Verdict, evidence, every_run, final_epoch, judged, per_run
+from nclib.claims.verdict import Claim, Missing, Verdict, every_run, evidence, final_epoch, judged, per_run
 
 ALL_OF = {"split": "train", "labels": "clean", "layer": "all"}
 FEATURES = {"split": "train", "labels": "clean", "layer": "features"}
@@ -24,7 +24,9 @@ def _runs(table: pd.DataFrame, beyond: bool = False) -> pd.DataFrame:
     return rows
 
 
-def _worst(metric: str, where: dict[str, str], below: float, above: float | None = None, beyond: bool = False):
+def _worst(
+    metric: str, where: dict[str, str], below: float, above: float | None = None, beyond: bool = False
+):
     @judged
     def judge(table: pd.DataFrame) -> Verdict:
         rows = _runs(table, beyond)
@@ -52,15 +54,16 @@ def _curvature(table: pd.DataFrame) -> Verdict:
 
 def _claim(name: str, statement: str, place: str, measure: str, predicate: str, judge) -> Claim:
     return Claim(
-        id=f"zhu2021-{name}", statement=statement, place=place, measure=measure, predicate=predicate, judge=judge,
-        source="zhu2021", study="unconstrained", page="02_unconstrained_features",
+        id=f"zhu2021-{name}", statement=statement, place=place, measure=measure, predicate=predicate,
+        judge=judge, source="zhu2021", study="unconstrained", page="02_unconstrained_features",
     )  # fmt: skip
 
 
 CLAIMS = (
     _claim(
-        "value", "SGD, Adam and L-BFGS reach the closed-form global minimum from random starts.", "theorems 3.1 and 3.2",
-        "largest |f − f*|/f* over all runs", "below 1e-6", _worst("objective_gap", ALL_OF, 1e-6),
+        "value", "SGD, Adam and L-BFGS reach the closed-form global minimum from random starts.",
+        "theorems 3.1 and 3.2", "largest |f − f*|/f* over all runs", "below 1e-6",
+        _worst("objective_gap", ALL_OF, 1e-6),
     ),
     _claim(
         "certificate", "Where they end is certified global: ‖∇g‖₂ = √(λ_W λ_H).", "lemma C.4",
@@ -72,7 +75,8 @@ CLAIMS = (
     ),
     _claim(
         "nc2", "Their classifiers form a simplex ETF (NC2).", "theorem 3.1",
-        "largest distance of W Wᵀ from the simplex over all runs", "below 1e-3", _worst("nc2_etf_weights", FEATURES, 1e-3),
+        "largest distance of W Wᵀ from the simplex over all runs", "below 1e-3",
+        _worst("nc2_etf_weights", FEATURES, 1e-3),
     ),
     _claim(
         "nc3", "Features are aligned with classifiers, h = √(λ_W/(nλ_H)) w (NC3).", "theorem 3.1",
@@ -83,8 +87,9 @@ CLAIMS = (
         "largest ‖b − mean b‖ over all runs", "below 1e-3", _worst("bias_spread", ALL_OF, 1e-3),
     ),
     _claim(
-        "strict-saddle", "The origin is a strict saddle with curvature −2(‖∇g‖₂ − √(λ_W λ_H)).", "theorem 3.2",
-        "largest measured curvature, equal to the predicted one to 1e-8", "below 0", _curvature,
+        "strict-saddle", "The origin is a strict saddle with curvature −2(‖∇g‖₂ − √(λ_W λ_H)).",
+        "theorem 3.2", "largest measured curvature, equal to the predicted one to 1e-8", "below 0",
+        _curvature,
     ),
     _claim(
         "threshold", "With K√(nλ_Wλ_H) ≥ 1 the only minimiser is zero.", "derived from theorem 3.1",
