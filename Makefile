@@ -52,6 +52,7 @@ check: $(ENV)  ## lint, format, and the gate on the executed notebooks
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m nclib.notebooks gate
+	$(PY) tools/finding.py --check
 
 test: $(ENV)  ## all tests: unit, property, oracle, claims, site; then the benchmarks; then nbval on the notebooks
 	MPLBACKEND=agg $(PY) -m pytest -n $(JOBS) --dist loadscope --ignore=tests/benchmarks
@@ -60,9 +61,11 @@ test: $(ENV)  ## all tests: unit, property, oracle, claims, site; then the bench
 
 notebooks: $(ENV)  ## execute every notebook in place
 	$(PY) -m nclib.notebooks execute-all
+	$(PY) tools/finding.py
 
 gate: $(ENV)  ## are the notebooks executed in order, complete, fresh and without errors?
 	$(PY) -m nclib.notebooks gate
+	$(PY) tools/finding.py --check
 
 site: $(ENV)  ## build _build/html from the notebooks as they are, and check it
 	rm -rf _build

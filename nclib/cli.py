@@ -41,13 +41,19 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     def parameter(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument("-p", dest="parameters", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
+        sub.add_argument(
+            "-p", dest="parameters", nargs=2, action="append", default=[], metavar=("NAME", "VALUE")
+        )
 
     sub = command("execute", _execute, "execute a notebook, its parameters checked before a kernel starts")
     sub.add_argument("notebook", type=Path)
     parameter(sub)
-    sub.add_argument("--profile", choices=("smoke", "quick", "paper"), help="values from notebooks/params/PROFILE.yml")
-    sub.add_argument("-o", dest="output", type=Path, help="where to write; needed with other parameters than its own")
+    sub.add_argument(
+        "--profile", choices=("smoke", "quick", "paper"), help="values from notebooks/params/PROFILE.yml"
+    )
+    sub.add_argument(
+        "-o", dest="output", type=Path, help="where to write; needed with other parameters than its own"
+    )
 
     sub = command("record", _record, "train and record the runs that are missing")
     sub.add_argument("study", nargs="?", help="a study, with -p for parameters and comma-separated axes")
@@ -65,22 +71,30 @@ def _parser() -> argparse.ArgumentParser:
     sub = command("data", _data, "list, fetch or verify the data")
     sub.add_argument("action", nargs="?", choices=("list", "fetch", "verify"), default="list")
 
-    sub = command("smoke", _smoke, "re-run the smoke records and write them anew where numbers moved or rows were added")
+    sub = command(
+        "smoke", _smoke, "re-run the smoke records and write them anew where numbers moved or rows were added"
+    )
     sub.add_argument("study", nargs="?", help="one study; all by default")
     return parser
 
 
 def _execute(arguments: argparse.Namespace) -> None:
-    from nclib import notebooks
+    from nclib import notebooks, studies
 
     notebook, output = arguments.notebook, arguments.output
     chosen = notebooks.parameters(notebook, dict(arguments.parameters), arguments.profile)
     if output is None:
         if chosen:
-            raise notebooks.ParameterError(f"other parameters would overwrite {notebook}: name an output with -o OUT.ipynb")
+            raise notebooks.ParameterError(
+                f"other parameters would overwrite {notebook}: name an output with -o OUT.ipynb"
+            )
         output = notebook
     if not output.parent.is_dir():
-        raise notebooks.ParameterError(f"there is no folder {output.parent} to write {output.name} into: make it first")
+        raise notebooks.ParameterError(
+            f"there is no folder {output.parent} to write {output.name} into: make it first"
+        )
+    # Train here rather than in the kernel: the progress is seen, and an error is its own one line.
+    studies.record(notebooks.cells(notebook, chosen))
     notebooks.execute(notebook, chosen, output, progress=sys.stderr.isatty())
     print(f"wrote {output}")
 
@@ -89,7 +103,7 @@ def _record(arguments: argparse.Namespace) -> None:
     from nclib import studies
     from nclib.notebooks import resolve
     from nclib.studies import grids
-    from nclib.studies.params import ParameterError, axis
+    from nclib.studies.params import ParameterError
 
     if sum(map(bool, (arguments.study, arguments.grid, arguments.all))) != 1:
         raise ParameterError("name one of: a study, --grid FILE, --all")
@@ -127,13 +141,17 @@ def _status(arguments: argparse.Namespace) -> None:
     from nclib import studies
     from nclib.studies import grids
 
-    print(f"{'grid':20} {'study':16} {'runs':>5} {'recorded':>9} {'published':>10} {'stale':>6} {'missing':>8}")
+    print(
+        f"{'grid':20} {'study':16} {'runs':>5} {'recorded':>9} {'published':>10} {'stale':>6} {'missing':>8}"
+    )
     for name, (study, cells) in grids.published().items():
         keys = [studies.key(study, params) for params in cells]
         index, stale = runs.published_index(study), set(runs.stale(study))
         recorded = [k for k in keys if k in index or runs.find(study, k) is not None]
         counts = (len(keys), len(recorded), sum(k in index for k in keys), sum(k in stale for k in keys))
-        print(f"{name:20} {study:16} {counts[0]:5} {counts[1]:9} {counts[2]:10} {counts[3]:6} {counts[0] - counts[1]:8}")
+        print(
+            f"{name:20} {study:16} {counts[0]:5} {counts[1]:9} {counts[2]:10} {counts[3]:6} {counts[0] - counts[1]:8}"
+        )
     for study in studies.STUDIES:
         for run_key, state in runs.unfinished(study).items():
             print(f"{study} {run_key}: {state}")

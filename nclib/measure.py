@@ -1,4 +1,4 @@
-"""From a network and labelled inputs to rows of the long table; one forward pass if the features fit in memory."""
+"""From a network and labelled inputs to rows of the long table, in one forward pass if features fit."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ class Split:
     labels: Mapping[str, Int[Tensor, " n"]]
     """Label set (`noisy`, `clean`) to labels. Where labels are not corrupted there is one set, `clean`."""
     references: Mapping[str, ClassStats] | None = None
-    """Training statistics by label set; given, the rule of the nearest *training* mean is measured as well."""
+    """Training statistics by label set; given, the rule of the nearest *training* mean is measured too."""
 
 
 def measure(
@@ -35,21 +35,27 @@ def measure(
 ) -> Iterator[dict]:
     """Rows of error, loss, margins and every NC metric at the classifier's input, per label set of one split.
 
-    The model is measured in eval mode, without autocast, and left in the mode it was in. Features come from the
-    network in its own precision; everything after that is float64. NC metrics are left out where a class has no
-    sample. The class statistics of each label set are put into `statistics`, when given.
+    The model is measured in eval mode, without autocast, and left in the mode it was in. Features come from
+    the network in its own precision; everything after that is float64. NC metrics are left out where a class
+    has no sample. The class statistics of each label set are put into `statistics`, when given.
     """
     was_training = model.training
     model.eval()
     fits = len(split.x) * model.feature_dim * 4 <= FEATURE_MEMORY
-    kept = list(_features(model, split.x)) if fits else None
     try:
+        kept = list(_features(model, split.x)) if fits else None
         for name, y in split.labels.items():
             rows, stats = _measure_labels(model, split, name, y, num_classes, kept)
             if statistics is not None and stats is not None:
                 statistics[name] = stats
             for metric, value in rows.items():
-                yield {"split": split.name, "labels": name, "layer": "features", "metric": metric, "value": value}
+                yield {
+                    "split": split.name,
+                    "labels": name,
+                    "layer": "features",
+                    "metric": metric,
+                    "value": value,
+                }
     finally:
         model.train(was_training)
 
@@ -91,10 +97,11 @@ def head_of(model: nn.Module) -> nc.Head:
     return nc.Head(model.head.weight.detach().double(), None if bias is None else bias.detach().double())
 
 
-@torch.no_grad()
 def _features(model: nn.Module, x: Tensor) -> Iterator[Tensor]:
     for batch in x.split(_BATCH):
-        yield model.features(batch)
+        with torch.no_grad():
+            H = model.features(batch)
+        yield H
 
 
 def _sum(items: Iterator):
@@ -127,7 +134,8 @@ def _classification(head: nc.Head, batches: Iterator[tuple[Tensor, Tensor]]) -> 
 def shape_metrics(stats: ClassStats, head: nc.Head) -> dict[str, float]:
     r"""What the slide study measures in its own way, and the dimension the class means use.
 
-    `nc2_gram_frobenius`: $\|\cos - \frac{K}{K-1}(I - \frac1K 11^\top)\|_F$ of means about the sample mean, unnormalised.
+    `nc2_gram_frobenius`: $\|\cos - \frac{K}{K-1}(I - \frac1K 11^\top)\|_F$ of means about the sample mean,
+    unnormalised.
     `nc3_rows_uncentred`: Frobenius distance of W and *uncentred* means, both with unit rows.
     `global_mean_ratio`: $\|\mu_G\|$ over the mean $\|\mu_c - \mu_G\|$.
     """
@@ -141,7 +149,8 @@ def shape_metrics(stats: ClassStats, head: nc.Head) -> dict[str, float]:
         "nc3_rows_uncentred": torch.linalg.matrix_norm(rows),
         "participation_ratio_means": participation_ratio(mean_gram),
         "effective_rank_means": effective_rank(mean_gram),
-        "global_mean_ratio": torch.linalg.vector_norm(stats.mu_G) / torch.linalg.vector_norm(stats.M, dim=1).mean(),
+        "global_mean_ratio": torch.linalg.vector_norm(stats.mu_G)
+        / torch.linalg.vector_norm(stats.M, dim=1).mean(),
     }
     return {name: float(value) for name, value in values.items()}
 
@@ -163,7 +172,7 @@ def pooled_layers(model: nn.Module, x: Tensor) -> dict[str, Float[Tensor, "n p"]
 def measure_layers(
     model: nn.Module, split: str, x: Tensor, labels: Mapping[str, Int[Tensor, " n"]], *, num_classes: int
 ) -> Iterator[dict]:
-    """Rows of NC1, NC2 and the nearest-class-mean accuracy at every hidden layer (activations averaged over positions).
+    """Rows of NC1, NC2 and nearest-class-mean accuracy at every hidden layer, averaged over positions.
 
     The classifier's input is left to `measure`.
     """
@@ -180,7 +189,7 @@ def measure_layers(
 
 
 def model_norms(model: nn.Module) -> Iterator[dict]:
-    """Rows of sizes and norms that belong to no sample: parameters, their norm, and that of the classifier."""
+    """Rows of what belongs to no sample: the number of parameters, their norm, and that of the classifier."""
     parameters = [p.detach().double() for p in model.parameters()]
     values = {
         "parameters": sum(p.numel() for p in parameters),

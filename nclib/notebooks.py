@@ -68,7 +68,10 @@ def _variables(namespace: Mapping[str, object]) -> dict[str, object]:
     return {
         name: value
         for name, value in namespace.items()
-        if not name.startswith("_") and name not in _IPYTHON and not isinstance(value, ModuleType) and not callable(value)
+        if not name.startswith("_")
+        and name not in _IPYTHON
+        and not isinstance(value, ModuleType)
+        and not callable(value)
     }
 
 
@@ -100,10 +103,15 @@ def parameters(notebook: Path, given: Mapping[str, object], profile: str | None 
     chosen |= {name: _typed(name, value, type(defaults[name])) for name, value in given.items()}
     check_names(chosen, defaults)
     chosen = {name: coerce(name, type(defaults[name]), value) for name, value in chosen.items()}
-    for study, axes in sweeps(notebook):
-        for dataset in {studies.get(study).dataset(params) for params in resolve(defaults | chosen, study, axes)}:
-            _require_intact(dataset)
+    for dataset in {studies.get(study).dataset(params) for study, params in cells(notebook, chosen)}:
+        _require_intact(dataset)
     return chosen
+
+
+def cells(notebook: Path, chosen: Mapping[str, object]) -> list[tuple[str, StudyParams]]:
+    """The (study, params) of every run that a notebook will ask for under these parameters."""
+    values = declared(notebook) | dict(chosen)
+    return [(study, params) for study, axes in sweeps(notebook) for params in resolve(values, study, axes)]
 
 
 def _typed(name: str, value: object, kind: type) -> object:
@@ -139,7 +147,8 @@ def sweeps(notebook: Path) -> list[tuple[str, dict[str, str]]]:
     for cell in _code(_read(notebook)):
         for node in ast.walk(ast.parse(_source(cell))):
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "notebooks.sweep":
-                found.append((node.args[1].value, {k.arg: k.value.value for k in node.keywords}))
+                axes = {keyword.arg: keyword.value.value for keyword in node.keywords}
+                found.append((node.args[1].value, axes))
     return found
 
 
@@ -153,10 +162,6 @@ def execute(notebook: Path, given: Mapping[str, object], output: Path, *, progre
     Raises ExecutionError, and writes nothing, when a cell fails.
     """
     import papermill  # here, since recording needs neither papermill nor Jupyter
-    from traitlets.config import Config
-
-    # Sockets in the file system: no port can be taken by another kernel between choosing and binding it.
-    sockets = Config({"KernelManager": {"transport": "ipc"}})
 
     with tempfile.TemporaryDirectory() as folder:
         # papermill formats both paths as templates: braces in them must not reach it.
@@ -165,7 +170,9 @@ def execute(notebook: Path, given: Mapping[str, object], output: Path, *, progre
         try:
             papermill.execute_notebook(
                 str(source), str(target), parameters=dict(given), kernel_name="python3", cwd=str(FOLDER),
-                progress_bar=progress, autosave_cell_every=0, config=sockets,
+                progress_bar=progress, autosave_cell_every=0,
+                # or the kernel warns on our stderr, at every start, that local sockets are not encrypted
+                extra_arguments=["--IPKernelApp.log_level=ERROR"],
             )  # fmt: skip
         except papermill.PapermillExecutionError as error:
             line = next((text.strip() for text in str(error.evalue).splitlines() if text.strip()), "")
@@ -206,7 +213,11 @@ def fingerprint(notebook: dict) -> str:
     for cell in _code(notebook):
         digest.update(_source(cell).encode() + b"\0")
     followed = [*runs.PUBLISHED.rglob("*.json"), *runs.SMOKE.glob("*.json")]
-    followed += [p for name in ("claims", "plots", "theory", "metrics") for p in (runs.ROOT / "nclib" / name).rglob("*.py")]
+    followed += [
+        p
+        for name in ("claims", "plots", "theory", "metrics")
+        for p in (runs.ROOT / "nclib" / name).rglob("*.py")
+    ]
     followed += [runs.ROOT / "nclib" / name for name in ("geometry.py", "stats.py", "tables.py")]
     for path in sorted(followed):
         digest.update(str(path.relative_to(runs.ROOT)).encode() + path.read_bytes())
@@ -243,15 +254,21 @@ def gate(notebook: Path) -> list[str]:
     if any("injected-parameters" in c["metadata"].get("tags", []) for c in content["cells"]):
         problems.append("was executed with other parameters than its own")
     if content["metadata"].get("nclib", {}).get("fingerprint") != fingerprint(content):
-        problems.append("is stale: code, records, claims or plots changed since it was executed; run `make notebooks`")
+        problems.append(
+            "is stale: code, records, claims or plots changed since it was executed; run `make notebooks`"
+        )
     for study, axes in sweeps(notebook):
         index, old = runs.published_index(study), set(runs.stale(study))
         keys = [studies.key(study, params) for params in resolve(declared(notebook), study, axes)]
         absent, moved = [k for k in keys if k not in index], [k for k in keys if k in old]
         if absent:
-            problems.append(f"{len(absent)} of its {len(keys)} runs of {study} are not published, first {absent[0]}")
+            problems.append(
+                f"{len(absent)} of its {len(keys)} runs of {study} are not published, first {absent[0]}"
+            )
         if moved:
-            problems.append(f"{len(moved)} of its runs of {study} were made before numbers moved: record them again")
+            problems.append(
+                f"{len(moved)} of its runs of {study} were made before numbers moved: record them again"
+            )
     return [f"{notebook.name}: {problem}" for problem in problems]
 
 

@@ -53,7 +53,7 @@ def resolved(params: object) -> dict[str, object]:
 
 
 def key(study: str, params: object, data: dict[str, str]) -> str:
-    """Sixteen hex digits: sha256 of canonical JSON of study, schema version, resolved parameters, data checksums."""
+    """Sixteen hex digits: sha256 of canonical JSON of study, schema, resolved parameters, data checksums."""
     content = {"study": study, "schema": tables.SCHEMA, "params": resolved(params), "data": data}
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -81,15 +81,21 @@ class Run:
         """What is not a scalar: name to array; empty when the run recorded none."""
         if self.arrays_path is None:
             return {}
-        with np.load(self.arrays_path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
+        try:
+            with self.arrays_path.open("rb") as handle, np.load(handle, allow_pickle=False) as archive:
+                return {name: archive[name] for name in archive.files}
+        except Exception as error:
+            shown = _shown(self.arrays_path)
+            raise RecordError(
+                f"{shown} cannot be read ({type(error).__name__}): restore it, or delete its record"
+            ) from error
 
     def __repr__(self) -> str:
         return f"Run({self.study} {self.key}, {len(self.rows)} rows)"
 
 
 def join(rows: pd.DataFrame, params: dict[str, dict[str, object]]) -> pd.DataFrame:
-    """The rows with each run's parameters as columns. A parameter that is also a column of the table (seed) is kept once."""
+    """The rows with each run's parameters as columns; one that is a column already (seed) is kept once."""
     frame = pd.DataFrame.from_dict(params, orient="index")
     return rows.join(frame.drop(columns=[c for c in frame if c in tables.COLUMNS]), on="run")
 
@@ -121,7 +127,10 @@ def published_index(study: str) -> dict[str, tuple[dict, Path]]:
 def _index(files: tuple[tuple[Path, int], ...]) -> dict[str, tuple[dict, Path]]:
     index = {}
     for path, _ in files:
-        for run_key, entry in _read_json(path)["runs"].items():
+        content = _read_json(path)
+        if not isinstance(content.get("runs"), dict):
+            _damaged(path, "is not the record of a chunk")
+        for run_key, entry in content["runs"].items():
             index[run_key] = (entry, path.with_suffix(".parquet"))
     return index
 
@@ -157,9 +166,10 @@ def _shown(path: Path) -> str:
 
 def _read_json(path: Path) -> dict:
     try:
-        return json.loads(path.read_text())
+        content = json.loads(path.read_text())
     except (OSError, ValueError):
-        return _damaged(path, "is not readable JSON")
+        content = None
+    return content if isinstance(content, dict) else _damaged(path, "is not readable JSON")
 
 
 def _read_folder(folder: Path, study: str) -> Run:
@@ -168,12 +178,15 @@ def _read_folder(folder: Path, study: str) -> Run:
         rows = tables.read(folder / "table.parquet")
     except Exception as error:
         raise RecordError(
-            f"the record {_shown(folder)} cannot be read ({type(error).__name__}): delete that folder, and the run is made again"
+            f"the record {_shown(folder)} cannot be read ({type(error).__name__}): "
+            "delete that folder, and the run is made again"
         ) from error
     return _run(study, folder.name, entry, rows, folder, "arrays.npz")
 
 
-def _run(study: str, run_key: str, entry: dict, rows: pd.DataFrame, folder: Path, arrays: str | None = None) -> Run:
+def _run(
+    study: str, run_key: str, entry: dict, rows: pd.DataFrame, folder: Path, arrays: str | None = None
+) -> Run:
     path = folder / (arrays or f"{run_key}.npz")
     return Run(run_key, study, entry["params"], rows, entry["provenance"], path if path.exists() else None)
 
@@ -188,35 +201,45 @@ def record(
     produce: Callable[[Path], tuple[list[dict], dict[str, np.ndarray]]],
     environment: dict[str, object],
 ) -> Run:
-    """The run of these parameters: found if it was ever made, else made by `produce` and written in one piece.
+    """The run of these parameters: found if it was ever made, else made by `produce` and written whole.
 
-    `produce` gets a folder for its checkpoints, which outlives a kill and is removed when the record stands. A failure
-    leaves `<key>.failed.json` with the traceback, and no record. Raises RecordError when the same run is being made
-    by another process.
+    `produce` gets a folder for its checkpoints, which outlives a kill and is removed when the record stands.
+    A failure leaves `<key>.failed.json` with the traceback, and no record. Raises RecordError when the same
+    run is being made by another process.
     """
     run_key = key(study, params, data)
     found = find(study, run_key)
     if found is not None:
         return found
     base = results() / study
+    base.mkdir(parents=True, exist_ok=True)
     partial = base / f"{run_key}.partial"
-    partial.mkdir(parents=True, exist_ok=True)
     failed = base / f"{run_key}.failed.json"
     with _lock(base / f".{run_key}.lock", study, run_key):
         found = find(study, run_key)  # another process may have finished it while we waited for nothing
         if found is not None:
             return found
-        provenance = {"started": datetime.now(UTC).isoformat(timespec="seconds"), **_provenance(study), **environment}
+        partial.mkdir(exist_ok=True)
+        # Before the work: its checkpoints write the sum of earlier sessions and this one to the same place.
+        earlier = _earlier_seconds(partial)
+        provenance = {
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            **_provenance(study),
+            **environment,
+        }
         begun = time.perf_counter()
         entry = {"params": resolved(params), "data": data, "provenance": provenance}
         try:
             rows, arrays = produce(partial)
             table = tables.from_rows(rows, run=run_key, seed=params.seed)
         except Exception as error:
-            provenance |= {"status": "failed", "error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
+            provenance |= {
+                "status": "failed",
+                "error": f"{type(error).__name__}: {error}",
+                "traceback": traceback.format_exc(),
+            }
             failed.write_text(json.dumps(entry, indent=1))
             raise
-        earlier = _earlier_seconds(partial)
         provenance |= {"status": "done", "seconds": round(time.perf_counter() - begun + earlier, 1)}
         _write_folder(base / run_key, entry, table, arrays)
         shutil.rmtree(partial)
@@ -234,9 +257,12 @@ def _earlier_seconds(partial: Path) -> float:
 def _lock(path: Path, study: str, run_key: str) -> Iterator[None]:
     with path.open("w") as handle:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released by the kernel even when the holder is killed
+            # The kernel releases it even when the holder is killed.
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise RecordError(f"{study} {run_key} is being recorded by another process: wait for it") from None
+            raise RecordError(
+                f"{study} {run_key} is being recorded by another process: wait for it"
+            ) from None
         yield
     path.unlink(missing_ok=True)
 
@@ -266,7 +292,12 @@ def _provenance(study: str) -> dict[str, object]:
         "dirty": None if dirty is None else bool(dirty),
         "generation": generation(study),
         "versions": versions,
-        "host": {"system": platform.system(), "machine": platform.machine(), "cpu": _cpu(), "cores": os.cpu_count()},
+        "host": {
+            "system": platform.system(),
+            "machine": platform.machine(),
+            "cpu": _cpu(),
+            "cores": os.cpu_count(),
+        },
     }
 
 
@@ -290,15 +321,16 @@ def _cpu() -> str:
 
 
 def generation(study: str) -> int:
-    """The generation of the study's smoke record: it goes up when a number that was there has moved. 0 without one."""
+    """The generation of the study's smoke record: it goes up when a number in it has moved. 0 without one."""
     path = SMOKE / f"{study}.json"
-    return json.loads(path.read_text())["generation"] if path.exists() else 0
+    return _read_json(path)["generation"] if path.exists() else 0
 
 
 def publish(study: str) -> tuple[int, list[str]]:
-    """Append the finished runs of `results/` that are not published yet as new chunks; (how many, why others not).
+    """Append the finished runs of `results/` as new chunks; (how many, why others were not).
 
-    Refused: runs made under another generation of the study's smoke record. Nothing that is published is rewritten.
+    Refused: runs made under another generation of the study's smoke record. Nothing that is published is
+    rewritten.
     """
     index = published_index(study)
     fresh, refused = [], []
@@ -308,7 +340,8 @@ def publish(study: str) -> tuple[int, list[str]]:
         run = _read_folder(folder, study)
         if run.provenance["generation"] != generation(study):
             refused.append(
-                f"{run.key}: made under generation {run.provenance['generation']}, now {generation(study)}: record it again"
+                f"{run.key}: made under generation {run.provenance['generation']}, now {generation(study)}: "
+                "record it again"
             )
             continue
         fresh.append(run)
@@ -369,16 +402,20 @@ def unfinished(study: str) -> dict[str, str]:
     base = results() / study
     states = {p.name.removesuffix(".partial"): "begun" for p in base.glob("*.partial")}
     for path in base.glob("*.failed.json"):
-        states[path.name.removesuffix(".failed.json")] = "failed: " + json.loads(path.read_text())["provenance"]["error"]
+        states[path.name.removesuffix(".failed.json")] = (
+            "failed: " + json.loads(path.read_text())["provenance"]["error"]
+        )
     return states
 
 
 def origin(study: str, table: pd.DataFrame) -> str:
-    """One line naming the runs that a table, and so a figure, comes from: keys, commit, torch, device, generation."""
+    """One line naming the runs that a table, and so a figure, comes from: keys, commit, torch, device."""
     keys = list(dict.fromkeys(table.run))
     found = [run for run in (find(study, k) for k in keys) if run is not None]
     if len(found) < len(keys):
-        raise RecordError(f"{len(keys) - len(found)} of {len(keys)} runs in this table are not in the run store")
+        raise RecordError(
+            f"{len(keys) - len(found)} of {len(keys)} runs in this table are not in the run store"
+        )
     every = [run.provenance for run in found]
 
     def distinct(values: list[str]) -> str:
@@ -389,5 +426,6 @@ def origin(study: str, table: pd.DataFrame) -> str:
     return (
         f"Made from {len(keys)} run{'s' * (len(keys) != 1)} of {study} ({shown}); "
         f"commit {commits}; torch {distinct([p['versions']['torch'] for p in every])}; "
-        f"{distinct([p['device'] for p in every])}; generation {distinct([str(p['generation']) for p in every])}."
+        f"{distinct([p['device'] for p in every])}; "
+        f"generation {distinct([str(p['generation']) for p in every])}."
     )

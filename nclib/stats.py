@@ -39,8 +39,9 @@ class ClassStats:
 
     Two ways to make one. `of` keeps the full d x d scatter, and such statistics add up: `a + b` are the
     statistics of both samples together (Chan, Golub & LeVeque, 1979). `in_class_mean_space` takes two passes
-    over features in memory and keeps the scatter only within the span of the class means, which is all the NC
-    metrics look at; it needs no d x d matrix, and as its basis depends on the final means it cannot be merged.
+    over features in memory and keeps the scatter only within the span of the class means, which is all the
+    NC metrics look at; it needs no d x d matrix, and as its basis depends on the final means it cannot be
+    merged.
     """
 
     n: Float[Tensor, " K"]
@@ -191,7 +192,7 @@ class ClassStats:
 
 
 def missing_classes(n: Num[Tensor, " K"], names: Sequence[int] | None = None) -> str:
-    """The message about classes whose count in `n` is zero, under their own names where they were renumbered."""
+    """The message about classes whose count in `n` is zero; `names` are theirs if they were renumbered."""
     missing = (n == 0).nonzero().flatten().tolist()
     shown = ", ".join(str(names[k] if names else k) for k in missing[:10]) + (
         ", ..." if len(missing) > 10 else ""

@@ -87,12 +87,15 @@ def check(table: pd.DataFrame) -> pd.DataFrame:
     twice = table.duplicated(["run", "epoch", "split", "labels", "layer", "metric"])
     if twice.any():
         row = table[twice].iloc[0]
-        raise ValueError(f"{row.metric} of {row.split}/{row.labels}/{row.layer} at epoch {row.epoch} is there twice")
+        raise ValueError(
+            f"{row.metric} of {row.split}/{row.labels}/{row.layer} at epoch {row.epoch} is there twice"
+        )
     return table
 
 
 def write(table: pd.DataFrame, path: Path) -> None:
-    """Write as Parquet with zstd: names dictionary-encoded, values as float32, seven digits of what was measured.
+    """Write as Parquet with zstd: names dictionary-encoded, values as float32, seven digits of what was
+    measured.
 
     What needs more digits than that is recorded as the difference or ratio that is small.
     """

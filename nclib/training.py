@@ -21,9 +21,9 @@ class Diverged(RuntimeError):
 class Checkpoint(dict):
     """Everything needed to go on after a kill, kept in one file that is replaced whole.
 
-    A dict of plain values and tensors: `train` keeps its state under "training", the caller adds what it has measured
-    so far, and both are written together or not at all. Beside the file, `seconds` says how long the work has taken.
-    A file that cannot be read is set aside as `*.damaged`, and the work starts over.
+    A dict of plain values and tensors: `train` keeps its state under "training", the caller adds what it has
+    measured so far, and both are written together or not at all. Beside the file, `seconds` says how long the
+    work has taken. A file that cannot be read is set aside as `*.damaged`, and the work starts over.
     """
 
     def __init__(self, path: Path, *, every: float = 60.0):
@@ -75,8 +75,8 @@ def log_spaced(last: int, count: int) -> tuple[int, ...]:
 def learning_rate_factor(schedule: str, epochs: int) -> Callable[[int], float]:
     """The factor on the base learning rate in epoch 0, 1, ..., epochs - 1.
 
-    "step": x0.1 at one third and again at two thirds, epochs // 3 and 2 epochs // 3 (Papyan, Han & Donoho, 2020);
-    "cosine": (1 + cos(pi t / epochs)) / 2; "constant": 1.
+    "step": x0.1 at one third and again at two thirds, epochs // 3 and 2 epochs // 3 (Papyan, Han & Donoho,
+    2020); "cosine": (1 + cos(pi t / epochs)) / 2; "constant": 1.
     """
     if schedule == "constant":
         return lambda t: 1.0
@@ -92,14 +92,17 @@ def make_optimizer(
 ) -> torch.optim.Optimizer:
     """SGD with momentum, Adam (L2 coupled to the gradient), AdamW (decoupled) or L-BFGS (strong Wolfe).
 
-    `weight_decay` is one number for all parameters or one for each parameter's name. torch's L-BFGS has none: `train`
-    adds the penalty weight_decay/2 |p|^2 to the loss it sees, which is what decay means to the other optimisers.
+    `weight_decay` is one number for all parameters or one for each parameter's name. torch's L-BFGS has none:
+    `train` adds the penalty weight_decay/2 |p|^2 to the loss it sees, which is what decay means to the other
+    optimisers.
     """
     named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
     decay = weight_decay if isinstance(weight_decay, dict) else {n: weight_decay for n, _ in named}
     unknown = set(decay) ^ {n for n, _ in named}
     if unknown:
-        raise ValueError(f"weight_decay must name each trainable parameter once; check {', '.join(sorted(unknown))}")
+        raise ValueError(
+            f"weight_decay must name each trainable parameter once; check {', '.join(sorted(unknown))}"
+        )
     if name == "lbfgs":
         optimizer = torch.optim.LBFGS(
             [p for _, p in named], lr=lr, history_size=10, max_iter=20,
@@ -136,13 +139,13 @@ def train(
     autocast: torch.dtype | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> Iterator[int]:
-    """Train on tensors in memory and yield the number of finished epochs at each of `pauses` (0: before the first).
+    """Train on tensors in memory and yield the number of finished epochs at each of `pauses` (0: none yet).
 
-    While paused the caller may do anything that does not write to the model or `generator`; the model is put back
-    into train mode afterwards, and pausing more often leaves the final weights bit-identical. `generator` owns the
-    order of the samples and seeds, epoch by epoch, layers that draw noise themselves. The state goes into
-    `checkpoint` when one is due and after the last epoch; a checkpoint that holds a state is resumed from,
-    bit-exactly on the same machine.
+    While paused the caller may do anything that does not write to the model or `generator`; the model is put
+    back into train mode afterwards, and pausing more often leaves the final weights bit-identical.
+    `generator` owns the order of the samples and seeds, epoch by epoch, layers that draw noise themselves.
+    The state goes into `checkpoint` when one is due and after the last epoch; a checkpoint that holds a state
+    is resumed from, bit-exactly on the same machine.
 
     Raises Diverged when the loss is no longer finite.
     """
@@ -160,7 +163,8 @@ def train(
         model.train()
         total = _one_epoch(model, x, y, optimizer, loss, batch_size, drop_last, generator, precision)
         if not math.isfinite(total):
-            raise Diverged(f"the loss is {total} in epoch {epoch + 1} at learning rate {optimizer.param_groups[0]['lr']:g}")
+            lr = optimizer.param_groups[0]["lr"]
+            raise Diverged(f"the loss is {total} in epoch {epoch + 1} at learning rate {lr:g}")
         if epoch + 1 in pauses:
             yield epoch + 1
         if checkpoint is not None and (checkpoint.due() or epoch + 1 == epochs):
@@ -201,7 +205,9 @@ def _one_epoch(model, x, y, optimizer, loss, batch_size, drop_last, generator, p
     return float(total) / len(batches)
 
 
-def _state(epoch: int, model: nn.Module, optimizer: torch.optim.Optimizer, generator: torch.Generator) -> dict:
+def _state(
+    epoch: int, model: nn.Module, optimizer: torch.optim.Optimizer, generator: torch.Generator
+) -> dict:
     return {
         "epoch": epoch,
         "model": model.state_dict(),
@@ -210,7 +216,9 @@ def _state(epoch: int, model: nn.Module, optimizer: torch.optim.Optimizer, gener
     }
 
 
-def _restore(state: dict, model: nn.Module, optimizer: torch.optim.Optimizer, generator: torch.Generator) -> int:
+def _restore(
+    state: dict, model: nn.Module, optimizer: torch.optim.Optimizer, generator: torch.Generator
+) -> int:
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
     generator.set_state(state["generator"].cpu())

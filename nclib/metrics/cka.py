@@ -23,16 +23,16 @@ def cka(
     r"""Similarity of two representations of the same n samples,
     $\mathrm{HSIC}(K,L)/\sqrt{\mathrm{HSIC}(K,K)\,\mathrm{HSIC}(L,L)}$.
 
-    x (n, p) and y (n, q), any float dtype, computed in float64. Biased HSIC is $\mathrm{tr}(KHLH)$; `debiased`
-    takes the unbiased estimator of Song et al. (2012), needs n >= 4, is near 0 for independent data and can be
-    negative: nothing is clamped. The linear kernel is worked out over features or over samples, whichever is
-    cheaper. The RBF kernel is $\exp(-D^2/2\sigma^2)$: with `median="all"` $\sigma^2$ is `bandwidth`$^2$ times the
-    median of all $n^2$ squared distances, the zero diagonal included (Kornblith's demo); with `"offdiag"`
-    $\sigma$ is `bandwidth` times the median of the $n(n-1)/2$ distances.
+    x (n, p) and y (n, q), any float dtype, computed in float64. Biased HSIC is $\mathrm{tr}(KHLH)$;
+    `debiased` takes the unbiased estimator of Song et al. (2012), needs n >= 4, is near 0 for independent
+    data and can be negative: nothing is clamped. The linear kernel is worked out over features or over
+    samples, whichever is cheaper. The RBF kernel is $\exp(-D^2/2\sigma^2)$: with `median="all"` $\sigma^2$ is
+    `bandwidth`$^2$ times the median of all $n^2$ squared distances, the zero diagonal included (Kornblith's
+    demo); with `"offdiag"` $\sigma$ is `bandwidth` times the median of the $n(n-1)/2$ distances.
 
-    Invariant to rotation, scale and shift of either side. NaN when one side is constant (debiased, when its HSIC
-    estimate is not positive; RBF, when its median distance is zero). Raises ValueError for mismatched or too few
-    samples, non-finite values, an unknown kernel or median, and a bandwidth that is not positive.
+    Invariant to rotation, scale and shift of either side. NaN when one side is constant (debiased, when its
+    HSIC estimate is not positive; RBF, when its median distance is zero). Raises ValueError for mismatched or
+    too few samples, non-finite values, an unknown kernel or median, and a bandwidth that is not positive.
     """
     X, Y = _checked(x, "x"), _checked(y, "y")
     n = len(X)
@@ -102,8 +102,8 @@ def _rbf(X: Float[Tensor, "n p"], bandwidth: float, median: str) -> Float[Tensor
         median2 = float(np.median(D2[i, j].sqrt().numpy(force=True))) ** 2
     else:
         raise ValueError(f'median must be "all" or "offdiag", got {median!r}')
-    # Where most pairs coincide, as in collapsed classes of unequal size, the kernel has no scale, and the median is
-    # the rounding error of a zero.
+    # Where most pairs coincide, as in collapsed classes of unequal size, the kernel has no scale, and the
+    # median is the rounding error of a zero.
     if median2 <= torch.finfo(D2.dtype).eps * X.shape[1] * float(squares.max()):
         return torch.full_like(D2, torch.nan)
     return torch.exp(-D2 / (2 * bandwidth**2 * median2))

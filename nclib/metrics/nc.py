@@ -11,7 +11,7 @@ from nclib.geometry import simplex_gram
 from nclib.stats import ClassStats, as_tensor, check_labels, missing_classes
 
 RANK_CUT = 1e-11
-"""Eigenvalues of Sigma_B up to this share of the largest count as zero, in the rank and the pseudo-inverse."""
+"""Eigenvalues of Sigma_B up to this share of the largest count as zero, for rank and pseudo-inverse alike."""
 
 _PAIRS = 4096  # pairs of means in flight: the 500,000 of K = 1000 at d = 512 would take gigabytes
 
@@ -66,19 +66,21 @@ class Decisions:
         )
 
 
-def _spectrum(centred_means: Float[Tensor, "K d"], scale: Tensor) -> tuple[Tensor, Tensor]:
+def _rounding(stats: ClassStats) -> Tensor:
+    """How far apart the means can come out where they coincide: such differences are no directions."""
+    return torch.finfo(stats.mu.dtype).eps * max(stats.mu.shape) * stats.mu.abs().max()
+
+
+def _spectrum(stats: ClassStats, centred_means: Float[Tensor, "K d"]) -> tuple[Tensor, Tensor]:
     """Singular values (above the cut) and right singular vectors of means whose Sigma_B is their Gram."""
     _, S, Vh = torch.linalg.svd(centred_means, full_matrices=False)
-    K, d = centred_means.shape
-    # Means that agree up to rounding span nothing: else their rounding errors would count as directions.
-    floor = torch.finfo(S.dtype).eps * max(K, d) * scale
-    keep = (S.square() > RANK_CUT * S[0].square()) & (floor < S)
-    keep[K - 1 :] = False
+    keep = (S.square() > RANK_CUT * S[0].square()) & (_rounding(stats) < S)
+    keep[stats.K - 1 :] = False
     return S[keep], Vh[keep]
 
 
 def _nc1(stats: ClassStats, centred_means: Float[Tensor, "K d"]) -> Float[Tensor, ""]:
-    S, V = _spectrum(centred_means, stats.mu.abs().max())
+    S, V = _spectrum(stats, centred_means)
     if len(S) == 0:
         return S.new_tensor(torch.nan)
     return (stats.within_along(V).diagonal() / S.square()).sum() / stats.K
@@ -112,11 +114,13 @@ def nc1_pinv_weighted(stats: ClassStats) -> Float[Tensor, ""]:
 
 def sigma_b_rank(stats: ClassStats) -> int:
     r"""Rank of the class-centred $\Sigma_B$: eigenvalues above 1e-11 of the largest, at most $K-1$."""
-    return len(_spectrum(stats.M / stats.K**0.5, stats.mu.abs().max())[0])
+    return len(_spectrum(stats, stats.M / stats.K**0.5)[0])
 
 
-def _ratio(numerator: Tensor, denominator: Tensor) -> Tensor:
-    return torch.where(denominator > 0, numerator / denominator, torch.nan)
+def _trace_ratio(stats: ClassStats, centred_means: Float[Tensor, "K d"]) -> Float[Tensor, ""]:
+    trace_Sigma_B = centred_means.square().sum()
+    apart = trace_Sigma_B.sqrt() > _rounding(stats)
+    return torch.where(apart, stats.trace_Sigma_W / trace_Sigma_B, torch.nan)
 
 
 def nc1_trace_ratio(stats: ClassStats) -> Float[Tensor, ""]:
@@ -124,7 +128,7 @@ def nc1_trace_ratio(stats: ClassStats) -> Float[Tensor, ""]:
 
     Zero if and only if every class has collapsed to its mean. NaN when all class means coincide.
     """
-    return _ratio(stats.trace_Sigma_W, stats.M.square().sum() / stats.K)
+    return _trace_ratio(stats, stats.M / stats.K**0.5)
 
 
 def nc1_trace_ratio_weighted(stats: ClassStats) -> Float[Tensor, ""]:
@@ -132,7 +136,7 @@ def nc1_trace_ratio_weighted(stats: ClassStats) -> Float[Tensor, ""]:
 
     The Calinski-Harabasz score is its inverse times $(N-K)/(K-1)$.
     """
-    return _ratio(stats.trace_Sigma_W, _weighted_means(stats).square().sum())
+    return _trace_ratio(stats, _weighted_means(stats))
 
 
 def norm_cv(V: Float[Tensor, "K d"]) -> Float[Tensor, ""]:
@@ -162,7 +166,7 @@ def cos_dev(V: Float[Tensor, "K d"]) -> Float[Tensor, ""]:
 
 
 def etf_distance(gram: Float[Tensor, "K K"]) -> Float[Tensor, ""]:
-    r"""$\|G/\|G\|_F - (I - 11^\top/K)/\sqrt{K-1}\|_F$: distance from a simplex ETF's Gram (Zhu et al., 2021)."""
+    r"""Distance from a simplex, $\|G/\|G\|_F - (I - 11^\top/K)/\sqrt{K-1}\|_F$ (Zhu et al., 2021)."""
     simplex = simplex_gram(len(gram)).to(gram)
     return torch.linalg.matrix_norm(
         gram / torch.linalg.matrix_norm(gram) - simplex / torch.linalg.matrix_norm(simplex)
@@ -193,7 +197,7 @@ def cdnv(stats: ClassStats) -> Float[Tensor, ""]:
 
 
 def collapse_metrics(stats: ClassStats, decisions: Decisions, head: Head | None = None) -> dict[str, float]:
-    """Every metric under its fixed name, from statistics and decisions; the classifier's only with a `head`."""
+    """Every metric under its fixed name, from statistics and decisions; a classifier's only with a `head`."""
     stats.require_every_class()
     M = stats.M
     values = {
@@ -275,17 +279,18 @@ def measure_features(
 ) -> dict[str, float]:
     r"""Every neural-collapse metric of features, labels and (optionally) a linear classifier.
 
-    features (N, d), labels (N,) integers in [0, K), weight (K, d), bias (K,): numpy arrays or torch tensors of
-    any float dtype, computed in float64 in two passes without a d x d matrix. Means are class-centred unless a
-    name says otherwise, weights are raw; the formula of each name is in the docstring of the function of that name
-    and in the book's notation page. Keys that need a classifier are absent without one, `bias_collapse` without
-    a bias.
+    features (N, d), labels (N,) integers in [0, K), weight (K, d), bias (K,): numpy arrays or torch tensors
+    of any float dtype, computed in float64 in two passes without a d x d matrix. Means are class-centred
+    unless a name says otherwise, weights are raw; the formula of each name is in the docstring of the
+    function of that name and in the book's notation page. Keys that need a classifier are absent without
+    one, `bias_collapse` without a bias.
 
     `num_classes` defaults to the rows of `weight`, else to the largest label plus one; `classes` restricts
     samples and classifier rows to those classes, renumbered in the order given.
 
-    Raises ValueError saying which: a class without samples, a label out of range, mismatched shapes, a value that
-    is not finite, fewer than two classes. What is undefined (one pair's standard deviation at K = 2) is NaN.
+    Raises ValueError saying which: a class without samples, a label out of range, mismatched shapes, a value
+    that is not finite, fewer than two classes. What is undefined (one pair's standard deviation at K = 2) is
+    NaN.
     """
     H = _as_tensor(features, "features")
     y = _as_tensor(labels, "labels", integer=True).to(H.device)

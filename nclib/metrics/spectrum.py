@@ -8,8 +8,8 @@ from torch import Tensor
 def participation_ratio(A: Float[Tensor, "n n"]) -> Float[Tensor, ""]:
     r"""$(\mathrm{tr} A)^2/\|A\|_F^2 = (\sum_i \lambda_i)^2 / \sum_i \lambda_i^2$ of a symmetric matrix.
 
-    In [1, rank] where A is positive semi-definite, and the rank when all non-zero eigenvalues are equal. NaN for
-    the zero matrix.
+    In [1, rank] where A is positive semi-definite, and the rank when all non-zero eigenvalues are equal. NaN
+    for the zero matrix.
     """
     A = A.double()
     return torch.trace(A).square() / A.square().sum()

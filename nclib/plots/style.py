@@ -44,14 +44,23 @@ def use_style() -> None:
     )
 
 
-def figure(rows: int = 1, columns: int = 1, *, width: float = 7.2, height: float = 3.0, **options) -> tuple[Figure, list[Axes]]:
+def figure(
+    rows: int = 1, columns: int = 1, *, width: float = 7.2, height: float = 3.0, **options
+) -> tuple[Figure, list[Axes]]:
     """A figure of rows x columns panels, `height` inches a row, and its axes as a flat list."""
     fig, axes = plt.subplots(rows, columns, figsize=(width, height * rows), squeeze=False, **options)
     return fig, list(axes.flat)
 
 
 def interval(
-    values: pd.DataFrame, ax: Axes, *, label: str, colour: str, log: bool = False, marker: str = "o", line: str = "-"
+    values: pd.DataFrame,
+    ax: Axes,
+    *,
+    label: str,
+    colour: str,
+    log: bool = False,
+    marker: str = "o",
+    line: str = "-",
 ) -> Axes:
     """The mean over seeds (rows) at each x (columns) as a line, its 95 % t-interval as a band.
 

@@ -1,4 +1,4 @@
-"""Studies: parameters in, recorded runs out. `trajectory(study, params)` finds a run or makes it; `sweep` makes many."""
+"""Studies: parameters in, recorded runs out. `trajectory` finds a run or makes it; `sweep` makes many."""
 
 import hashlib
 import os
@@ -72,23 +72,28 @@ def missing(study: str, cells: Iterable[StudyParams]) -> list[StudyParams]:
 
 
 def announce(study: str, cells: Iterable[StudyParams]) -> str:
-    """One line: how many runs are recorded, how many are not, and how long those would take on this machine."""
+    """One line: how many runs are recorded, how many are not, and how long those would take here."""
     cells = list(cells)
     todo = missing(study, cells)
     if not todo:
         return f"{len(cells)} of {len(cells)} runs recorded: nothing to train."
     seconds = sum(get(study).cost(params) for params in todo) / min(len(todo), os.cpu_count() or 1)
-    return (
-        f"{len(cells) - len(todo)} of {len(cells)} runs recorded, {len(todo)} to train: about {seconds / 60:.1f} min here."
-    )
+    known = f"{len(cells) - len(todo)} of {len(cells)} runs recorded"
+    return f"{known}, {len(todo)} to train: about {seconds / 60:.1f} min here."
 
 
 def sweep(
-    study: str, cells: Iterable[StudyParams], *, workers: int | None = None, device: str = "auto", progress: bool = True
+    study: str,
+    cells: Iterable[StudyParams],
+    *,
+    workers: int | None = None,
+    device: str = "auto",
+    progress: bool = True,
 ) -> pd.DataFrame:
-    """The joined table of all cells; those never recorded are trained first, one process of one thread per core.
+    """The joined table of all cells; those never recorded are trained first, one process per core.
 
-    A cell that fails does not stop the others; afterwards RecordError names the first failure and counts them.
+    A cell that fails does not stop the others; afterwards RecordError names the first failure and counts
+    them.
     """
     cells = list(cells)
     record([(study, params) for params in cells], workers=workers, device=device, progress=progress)
@@ -96,9 +101,13 @@ def sweep(
 
 
 def record(
-    cells: Iterable[tuple[str, StudyParams]], *, workers: int | None = None, device: str = "auto", progress: bool = True
+    cells: Iterable[tuple[str, StudyParams]],
+    *,
+    workers: int | None = None,
+    device: str = "auto",
+    progress: bool = True,
 ) -> int:
-    """Train and record the (study, params) that are missing, the longest first; how many there were. Raises as `sweep`."""
+    """Train and record the missing (study, params), longest first; how many. Raises as `sweep`."""
     todo = [(study, params) for study, params in cells if runs.find(study, key(study, params)) is None]
     if not todo:
         return 0
@@ -106,7 +115,9 @@ def record(
     failures: list[str] = []
     workers = min(workers or os.cpu_count() or 1, len(todo))
     # Fresh interpreters: a fork of a process that has already used OpenMP or CUDA can hang.
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,))
+    pool = ProcessPoolExecutor(
+        workers, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
+    )
     with pool, tqdm(total=len(todo), unit="run", disable=not progress) as bar:
         futures = {pool.submit(_record_one, study, params, device): params for study, params in todo}
         for future in as_completed(futures):

@@ -12,15 +12,20 @@ FOLDER = runs.ROOT / "data" / "grids"
 
 
 def load(path: Path) -> tuple[str, list[StudyParams]]:
-    """The study and the runs of a grid file: `study:` a name, `grid:` a list of blocks of parameters and lists.
+    """The study and the runs of a grid file: `study:` a name, `grid:` a list of blocks of parameters.
 
-    Raises ParameterError naming the file for what is not a grid, an unknown study or parameter, or a bad value.
+    Raises ParameterError naming the file for what is not a grid, an unknown study or parameter, or a bad
+    value.
     """
     try:
         content = yaml.safe_load(path.read_text())
     except (OSError, yaml.YAMLError) as error:
         raise ParameterError(f"{path}: cannot be read as YAML ({type(error).__name__})") from None
-    if not isinstance(content, dict) or set(content) != {"study", "grid"} or not isinstance(content["grid"], list):
+    if (
+        not isinstance(content, dict)
+        or set(content) != {"study", "grid"}
+        or not isinstance(content["grid"], list)
+    ):
         raise ParameterError(f"{path}: a grid file has `study:` (a name) and `grid:` (a list of blocks)")
     try:
         return content["study"], expand(studies.get(content["study"]).Params, content["grid"])

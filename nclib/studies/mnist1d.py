@@ -1,4 +1,4 @@
-"""MNIST-1D with noisy labels: width, optimiser and feature dimension against error and collapse (Bardazzi, 2026)."""
+"""MNIST-1D with noisy labels: error and collapse by width, optimiser and dimension (Bardazzi, 2026)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ OWN = {
     "adam": {"lr": 1e-3, "schedule": "constant", "weight_decay": 1e-4},
     "adamw": {"lr": 1e-3, "schedule": "constant", "weight_decay": 1e-4},
 }
-"""bardazzi2026's settings by optimiser (AdamW: ours, as Adam), taken where a parameter is left at "own", 0 or -1."""
+"""bardazzi2026's settings by optimiser (AdamW: ours, as Adam), for parameters left at "own", 0 or -1."""
 FRESH_SEED = 20_260_227
 """Seed of the samples nobody trained on; MNIST-1D itself is seed 42."""
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -44,8 +44,10 @@ class Params(StudyParams):
     batch_size: int = param(128, min=2)  # bardazzi2026
     epochs: int = param(300, min=1)  # ours: a tenth of bardazzi2026's 3000
     label_noise: float = param(0.2, min=0, max=1)  # bardazzi2026
-    noise_model: str = param("symmetric_including_true", choices=NOISE_MODELS)  # bardazzi2026: 18 % end up wrong
-    noise_seed: int = param(-1, min=-1)  # -1: as seed, so that seeds vary initialisation, order and noise together
+    # bardazzi2026: 18 % end up wrong
+    noise_model: str = param("symmetric_including_true", choices=NOISE_MODELS)
+    # -1: as seed, so that seeds vary initialisation, order and noise together
+    noise_seed: int = param(-1, min=-1)
     fresh_size: int = param(10_000, min=10)  # ours: new test samples beside the 1000 of the dataset
     measurements: int = param(10, min=2)  # log-spaced epochs, besides epoch 0
     precision: str = param("float32", choices=tuple(DTYPES))
@@ -62,7 +64,9 @@ class Params(StudyParams):
         for name, value in chosen.items():
             object.__setattr__(self, name, value)
         if self.weight_decay < 0:
-            raise ParameterError(f"weight_decay must be at least 0 (or -1 for the study's own), got {self.weight_decay}")
+            raise ParameterError(
+                f"weight_decay must be at least 0 (or -1 for the study's own), got {self.weight_decay}"
+            )
         if self.architecture == "cnn1d" and self.feature_dim:
             raise ParameterError("feature_dim is the projector of resnet1d: leave it at 0 for cnn1d")
 
@@ -78,7 +82,11 @@ def dataset(params: Params) -> str | None:
 
 def cost(params: Params) -> float:
     """Rough seconds of a run on one core."""
-    per_epoch = 0.07 + 1.2e-4 * params.width**2 if params.architecture == "resnet1d" else 0.06 + 7e-5 * params.width**2
+    per_epoch = (
+        0.07 + 1.2e-4 * params.width**2
+        if params.architecture == "resnet1d"
+        else 0.06 + 7e-5 * params.width**2
+    )
     return params.epochs * per_epoch * (1 if params.precision == "float32" else 2)
 
 
@@ -91,14 +99,21 @@ def network(params: Params, seed: int, width: int) -> nn.Module:
     """The study's network, its weights drawn from the stream "init" of `seed`."""
     projector = {"feature_dim": params.feature_dim} if getattr(params, "feature_dim", 0) else {}
     return build(
-        params.architecture, num_classes=10, width=width, generator=studies.generator("init", seed), **projector
+        params.architecture,
+        num_classes=10,
+        width=width,
+        generator=studies.generator("init", seed),
+        **projector,
     )
 
 
 def noisy_training_set(params: Params) -> Dataset:
     """The 4000 training samples with the labels that `noise_seed` corrupts."""
     return datasets.with_label_noise(
-        datasets.load("mnist1d", "train"), params.label_noise, params.noise_model, studies.generator("noise", params.noise_seed)
+        datasets.load("mnist1d", "train"),
+        params.label_noise,
+        params.noise_model,
+        studies.generator("noise", params.noise_seed),
     )
 
 
@@ -117,14 +132,16 @@ def run(params: Params, *, folder: Path, device: torch.device) -> tuple[list[dic
     for epoch in train(
         model, x, train_set.y.to(device),
         optimizer=optimizer, schedule=params.schedule, epochs=params.epochs, batch_size=params.batch_size,
-        generator=studies.generator("order", params.seed), pauses={0, *log_spaced(params.epochs, params.measurements)},
-        checkpoint=checkpoint,
+        generator=studies.generator("order", params.seed),
+        pauses={0, *log_spaced(params.epochs, params.measurements)}, checkpoint=checkpoint,
     ):  # fmt: skip
         statistics: dict[str, ClassStats] = {}
         new = list(model_norms(model))
         for split in splits:
             keep = statistics if split.name == "train" else None
-            against = {"clean": statistics["noisy"]} if split.name in ("test", "fresh") and statistics else None
+            against = (
+                {"clean": statistics["noisy"]} if statistics and split.name in ("test", "fresh") else None
+            )
             here = Split(split.name, split.x, split.labels, references=against)
             new += measure(model, here, num_classes=10, statistics=keep)
         if epoch in (0, params.epochs):
@@ -145,5 +162,8 @@ def _splits(params: Params, train_set: Dataset, device: torch.device, dtype: tor
         if len(part):
             labels = {"noisy": part.y.to(device), "clean": part.y_clean.to(device)}
             yield Split(name, on_device(part.x), labels)
-    for name, new in (("test", datasets.load("mnist1d", "test")), ("fresh", datasets.mnist1d.fresh(params.fresh_size, FRESH_SEED))):
+    for name, new in (
+        ("test", datasets.load("mnist1d", "test")),
+        ("fresh", datasets.mnist1d.fresh(params.fresh_size, FRESH_SEED)),
+    ):
         yield Split(name, on_device(new.x), {"clean": new.y.to(device)})

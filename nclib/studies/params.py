@@ -1,8 +1,10 @@
 """What all studies' Params share: strict types, sensible ranges, and sweeps written as flat strings."""
 
+import contextlib
 import dataclasses
 import difflib
 import itertools
+import math
 import typing
 from collections.abc import Iterable, Mapping
 
@@ -24,7 +26,8 @@ class StudyParams:
             choices = field.metadata.get("choices")
             if choices and value not in choices:
                 raise ParameterError(
-                    f"{field.name} must be one of {', '.join(choices)}, got {value!r}" + _nearest(str(value), choices)
+                    f"{field.name} must be one of {', '.join(choices)}, got {value!r}"
+                    + _nearest(str(value), choices)
                 )
             low = field.metadata.get("min", 0 if field.name == "seed" else None)
             if low is not None and not value >= low:  # also catches NaN
@@ -35,6 +38,8 @@ class StudyParams:
             high = field.metadata.get("max")
             if high is not None and not value <= high:
                 raise ParameterError(f"{field.name} must be at most {high}, got {value}")
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ParameterError(f"{field.name} must be a finite number, got {value}")
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
@@ -43,17 +48,15 @@ class StudyParams:
 
 
 def param(default: object, **metadata: object) -> typing.Any:
-    """A field with a default and its allowed range: `choices`, `min`, `above`, `max`; `absent` as in `runs.resolved`."""
+    """A field with a default and its range: `choices`, `min`, `above`, `max`; `absent`: see `runs`."""
     return dataclasses.field(default=default, metadata=metadata)
 
 
 def coerce(name: str, expected: type, value: object) -> object:
-    """The value as the expected plain type: an int may stand for a float, YAML's string "1e-3" too; nothing else moves."""
+    """The value as the expected plain type: a float also from an int or YAML's string "1e-3"."""
     if expected is float and isinstance(value, str):
-        try:
+        with contextlib.suppress(ValueError):
             value = float(value)
-        except ValueError:
-            pass
     if expected is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if type(value) is not expected:
@@ -66,7 +69,9 @@ def check_names(given: Iterable[str], known: Iterable[str]) -> None:
     known = tuple(known)
     for name in given:
         if name not in known:
-            raise ParameterError(f"unknown parameter {name!r}" + _nearest(name, known, f"; known: {', '.join(known)}"))
+            raise ParameterError(
+                f"unknown parameter {name!r}" + _nearest(name, known, f"; known: {', '.join(known)}")
+            )
 
 
 def _nearest(name: str, known: Iterable[str], otherwise: str = "") -> str:
@@ -75,7 +80,7 @@ def _nearest(name: str, known: Iterable[str], otherwise: str = "") -> str:
 
 
 def axis(text: str, kind: type = int) -> list:
-    """The values of a sweep axis written flat: "2,4,8" or, for whole numbers, "0-4"; at least one, none twice."""
+    """The values of a sweep axis written flat: "2,4,8" or, for whole numbers, "0-4"; none twice."""
     values: list = []
     for part in str(text).split(","):
         part = part.strip()
@@ -86,7 +91,9 @@ def axis(text: str, kind: type = int) -> list:
         try:
             values.append(kind(part))
         except ValueError:
-            raise ParameterError(f"cannot read {part!r} in {text!r}: write values as \"2,4,8\" or a range \"0-4\"") from None
+            raise ParameterError(
+                f'cannot read {part!r} in {text!r}: write values as "2,4,8" or a range "0-4"'
+            ) from None
     if "" in values or len(set(values)) != len(values):
         raise ParameterError(f"an axis needs distinct values, got {text!r}")
     return values
@@ -100,6 +107,6 @@ def product(params: type[StudyParams], **axes: object) -> list[StudyParams]:
 
 
 def expand(params: type[StudyParams], grid: Iterable[Mapping[str, object]]) -> list[StudyParams]:
-    """All Params of a grid: a list of blocks, each the product of its axes; a run named twice is there once."""
+    """All Params of a grid: blocks, each the product of its axes; a run named twice is there once."""
     cells = [cell for block in grid for cell in product(params, **block)]
     return list(dict.fromkeys(cells))

@@ -1,4 +1,4 @@
-"""CKA between the layers of two networks trained on MNIST-1D, and of each with its own past (Bardazzi, 2026)."""
+"""CKA between layers of two networks trained on MNIST-1D, and of each with its own past (Bardazzi, 2026)."""
 
 import copy
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ PEER = 1_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class Params(StudyParams):
-    """A pair of networks A and B trained alike on the same noisy labels; defaults are the study's protocol."""
+    """Two networks, A and B, trained alike on the same noisy labels; defaults are the study's protocol."""
 
     architecture: str = param("resnet1d", choices=("resnet1d", "cnn1d"))
     width: int = param(32, min=1)  # of network A
@@ -43,7 +43,9 @@ class Params(StudyParams):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.seed >= PEER:
-            raise ParameterError(f"seed must be below {PEER}, got {self.seed}: larger ones belong to networks B")
+            raise ParameterError(
+                f"seed must be below {PEER}, got {self.seed}: larger ones belong to networks B"
+            )
         if self.noise_seed == -1:
             object.__setattr__(self, "noise_seed", self.seed)
 
@@ -70,10 +72,11 @@ def trajectory(params: Params) -> Run:
 def run(params: Params, *, folder: Path, device: torch.device) -> tuple[list[dict], dict]:
     """Train both networks, then compare activations averaged over positions, on training and test points.
 
-    Rows: layer "stem|block1" is A's stem against B's block1; "stem@0|stem" and "stem@1|stem" are A's stem against
-    itself at initialisation and after the first epoch; error and NC1 of either network stand at layers "A" and "B".
-    An untrained network's batch normalisation is calibrated on the training points before epoch 0 is measured:
-    with its initial running statistics of 0 and 1 it would not be the network that training starts from.
+    Rows: layer "stem|block1" is A's stem against B's block1; "stem@0|stem" and "stem@1|stem" are A's stem
+    against itself at initialisation and after the first epoch; error and NC1 of either network stand at
+    layers "A" and "B". An untrained network's batch normalisation is calibrated on the training points before
+    epoch 0 is measured: with its initial running statistics of 0 and 1 it would not be the network that
+    training starts from.
     """
     dtype = mnist1d.DTYPES[params.precision]
     train_set, test_set = mnist1d.noisy_training_set(params), datasets.load("mnist1d", "test")
@@ -91,18 +94,28 @@ def run(params: Params, *, folder: Path, device: torch.device) -> tuple[list[dic
         for split in points:
             A, B = activations["A"][i][split], activations["B"][i][split]
             pairs = {f"{a}|{b}": (A[a], B[b]) for a in A for b in B}
-            pairs |= {f"{a}@{pauses[j]}|{a}": (activations["A"][j][split][a], A[a]) for j in (0, 1) for a in A}
+            pairs |= {
+                f"{a}@{pauses[j]}|{a}": (activations["A"][j][split][a], A[a]) for j in (0, 1) for a in A
+            }
             for pair, (X, Y) in pairs.items():
                 for metric, debiased in (("cka_linear", False), ("cka_linear_debiased", True)):
                     rows.append(_row(epoch, split, pair, metric, cka(X, Y, debiased=debiased)))
     for name in activations["A"][-1]["test"]:
         X, Y = activations["A"][-1]["test"][name], activations["B"][-1]["test"][name]
-        rows.append(_row(pauses[-1], "test", f"{name}|{name}", "cka_rbf_debiased", cka(X, Y, kernel="rbf", debiased=True)))
+        value = cka(X, Y, kernel="rbf", debiased=True)
+        rows.append(_row(pauses[-1], "test", f"{name}|{name}", "cka_rbf_debiased", value))
     return rows, {}
 
 
 def _row(epoch: int, split: str, layer: str, metric: str, value: float) -> dict:
-    return {"epoch": epoch, "split": split, "labels": "none", "layer": layer, "metric": metric, "value": value}
+    return {
+        "epoch": epoch,
+        "split": split,
+        "labels": "none",
+        "layer": layer,
+        "metric": metric,
+        "value": value,
+    }
 
 
 def _train_one(params, seed, width, points, labels, pauses, name, checkpoint, device, dtype) -> None:

@@ -1,8 +1,8 @@
-"""Stale means the numbers moved: each study's smoke run against its committed record, and the record's generation.
+"""Stale means the numbers moved: each study's smoke run against its committed record and generation.
 
-A record that is published carries the generation it was made under. The generation goes up only when a number that was
-in the smoke record has moved; a change of source text that moves none, or a metric that only adds rows, leaves
-every published record valid.
+A record that is published carries the generation it was made under. The generation goes up only when a number
+that was in the smoke record has moved; a change of source text that moves none, or a metric that only adds
+rows, leaves every published record valid.
 """
 
 import json
@@ -15,8 +15,10 @@ import torch
 from nclib import runs, studies, tables
 
 RELATIVE, ABSOLUTE = 1e-5, 1e-9
-"""A number has moved when it differs by more than ABSOLUTE + RELATIVE |old|. Smoke runs are float64 and a few steps
-long, so that another processor or BLAS stays orders of magnitude below this, and a changed formula does not."""
+"""A number has moved when it differs by more than ABSOLUTE + RELATIVE |old|. Smoke runs are float64 and a few
+steps long, so that another processor or BLAS stays orders of magnitude below this, and a changed formula does
+not.
+"""
 _ROW = ["epoch", "split", "labels", "layer", "metric"]
 
 
@@ -40,14 +42,18 @@ def recorded(study: str) -> pd.DataFrame:
 
 def moved(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
     """Rows of the old record whose number is different, missing or newly undefined in the new one."""
-    both = old[[*_ROW, "value"]].merge(new[[*_ROW, "value"]], on=_ROW, how="left", suffixes=("_old", "_new"))
+    both = old[[*_ROW, "value"]].merge(
+        new[[*_ROW, "value"]], on=_ROW, how="left", suffixes=("_old", "_new"), indicator=True
+    )
     difference = (both.value_new - both.value_old).abs()
-    same = (difference <= ABSOLUTE + RELATIVE * both.value_old.abs()) | (both.value_old.isna() & both.value_new.isna())
-    return both[~same]
+    same = (difference <= ABSOLUTE + RELATIVE * both.value_old.abs()) | (
+        both.value_old.isna() & both.value_new.isna()
+    )
+    return both[~same | (both._merge == "left_only")].drop(columns="_merge")
 
 
 def update(study: str) -> str:
-    """Write the smoke record anew where rows were added or numbers moved; the latter raises its generation."""
+    """Write the smoke record anew if rows were added or numbers moved; the latter raises its generation."""
     new = run(study)
     path = runs.SMOKE / f"{study}.parquet"
     generation = runs.generation(study)

@@ -1,4 +1,4 @@
-"""Terminal-phase training of a classifier on images, measured at log-spaced epochs (Papyan, Han & Donoho, 2020)."""
+"""Terminal-phase training on images, measured at log-spaced epochs (Papyan, Han & Donoho, 2020)."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,14 +14,20 @@ from nclib.stats import ClassStats
 from nclib.studies.params import StudyParams, param
 from nclib.training import OPTIMIZERS, SCHEDULES, Checkpoint, log_spaced, make_optimizer, train
 
-PRECISIONS = {"float32": (torch.float32, None), "bfloat16": (torch.float32, torch.bfloat16), "float64": (torch.float64, None)}
+PRECISIONS = {
+    "float32": (torch.float32, None),
+    "bfloat16": (torch.float32, torch.bfloat16),
+    "float64": (torch.float64, None),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Params(StudyParams):
     """Defaults are the published protocol where it fits two CPU cores; what was cut down says so."""
 
-    dataset: str = param("fashion_mnist", choices=("fashion_mnist", "fashion_mnist_subset", "mnist", "kmnist", "cifar10"))
+    dataset: str = param(
+        "fashion_mnist", choices=("fashion_mnist", "fashion_mnist_subset", "mnist", "kmnist", "cifar10")
+    )
     train_size: int = param(10_000, min=20)  # ours: class-balanced draw; papyan2020 uses all 60,000
     data_seed: int = param(0, min=0)  # owns that draw: every seed trains on the same images
     architecture: str = param("resnet18", choices=("resnet18",))  # papyan2020
@@ -35,11 +41,18 @@ class Params(StudyParams):
     epochs: int = param(75, min=1)  # ours; papyan2020 has 350
     measurements: int = param(26, min=2)  # log-spaced epochs; papyan2020 has 50
     layer_measurements: int = param(6, min=2)  # of these, epochs at which every layer is measured
-    precision: str = param("bfloat16", choices=tuple(PRECISIONS))  # ours: of training only; measured in float32
+    # ours: of training only; measured in float32
+    precision: str = param("bfloat16", choices=tuple(PRECISIONS))
 
 
 SMOKE = Params(
-    dataset="fashion_mnist_subset", train_size=200, width=2, epochs=3, measurements=3, layer_measurements=2, precision="float64"
+    dataset="fashion_mnist_subset",
+    train_size=200,
+    width=2,
+    epochs=3,
+    measurements=3,
+    layer_measurements=2,
+    precision="float64",
 )
 """The smallest run that exercises everything, in float64: what `nclib.studies.smoke` holds the code to."""
 
@@ -65,7 +78,9 @@ def run(params: Params, *, folder: Path, device: torch.device) -> tuple[list[dic
     dtype, autocast = PRECISIONS[params.precision]
     train_set = datasets.load(params.dataset, "train")
     if params.train_size < len(train_set):
-        train_set = datasets.class_balanced(train_set, params.train_size, studies.generator("subset", params.data_seed))
+        train_set = datasets.class_balanced(
+            train_set, params.train_size, studies.generator("subset", params.data_seed)
+        )
     test_set = datasets.load(params.dataset, "test")
     K = train_set.num_classes
     model = build(
@@ -82,15 +97,18 @@ def run(params: Params, *, folder: Path, device: torch.device) -> tuple[list[dic
     checkpoint = Checkpoint(folder / "checkpoint.pt")
     rows, means, weights = (checkpoint.setdefault(name, []) for name in ("rows", "means", "weights"))
     pauses = log_spaced(params.epochs, params.measurements)
-    layer_pauses = {pauses[round(i * (len(pauses) - 1) / (params.layer_measurements - 1))] for i in range(params.layer_measurements)}
+    layer_pauses = {
+        pauses[round(i * (len(pauses) - 1) / (params.layer_measurements - 1))]
+        for i in range(params.layer_measurements)
+    }
     optimizer = make_optimizer(
         model, params.optimizer, lr=params.lr, weight_decay=params.weight_decay, momentum=params.momentum
     )
     for epoch in train(
         model, x, y,
         optimizer=optimizer, schedule=params.schedule, epochs=params.epochs, batch_size=params.batch_size,
-        generator=studies.generator("order", params.seed), pauses=pauses, drop_last=params.train_size >= params.batch_size,
-        autocast=autocast, checkpoint=checkpoint,
+        generator=studies.generator("order", params.seed), pauses=pauses,
+        drop_last=params.train_size >= params.batch_size, autocast=autocast, checkpoint=checkpoint,
     ):  # fmt: skip
         statistics: dict[str, ClassStats] = {}
         new = list(measure(model, Split("train", x, {"clean": y}), num_classes=K, statistics=statistics))

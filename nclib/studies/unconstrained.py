@@ -1,4 +1,4 @@
-"""The unconstrained-feature model with cross-entropy, descended from random starts to its closed form (Zhu et al., 2021)."""
+"""Unconstrained features with cross-entropy, from random starts to the closed form (Zhu et al., 2021)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -94,13 +94,16 @@ def run(params: Params, *, folder: Path, device: torch.device) -> tuple[list[dic
     pauses = (0, *log_spaced(params.epochs, params.measurements))
     for epoch in train(
         model, index, y,
-        optimizer=optimizer, schedule=params.schedule, epochs=params.epochs, batch_size=params.batch_size or K * n,
-        generator=studies.generator("order", params.seed), pauses=pauses, checkpoint=checkpoint,
+        optimizer=optimizer, schedule=params.schedule, epochs=params.epochs,
+        batch_size=params.batch_size or K * n, generator=studies.generator("order", params.seed),
+        pauses=pauses, checkpoint=checkpoint,
     ):  # fmt: skip
         new = list(measure(model, Split("train", index, {"clean": y}), num_classes=K))
         new += _landscape(model, params)
         rows.extend(row | {"epoch": epoch} for row in new)
-        spectra.append(torch.stack([torch.linalg.svdvals(p.detach())[:K] for p in (model.head.weight, model.H)]).cpu())
+        spectra.append(
+            torch.stack([torch.linalg.svdvals(p.detach())[:K] for p in (model.head.weight, model.H)]).cpu()
+        )
     rows += [row | {"epoch": 0} for row in _origin(params)]
     return rows, {"epochs": torch.tensor(pauses).numpy(), "singular_values": torch.stack(spectra).numpy()}
 
@@ -124,7 +127,9 @@ def _landscape(model: UnconstrainedFeatures, params: Params) -> Iterator[dict]:
     yield _row("all", "weight_norm_squared", W.square().sum())
     yield _row("all", "feature_norm_squared", H.square().sum())
     yield _row("all", "bias_spread", torch.linalg.vector_norm(b - b.mean()))
-    yield _row("all", "self_duality", torch.linalg.matrix_norm(H - a * W[model.labels]) / torch.linalg.matrix_norm(H))
+    yield _row(
+        "all", "self_duality", torch.linalg.matrix_norm(H - a * W[model.labels]) / torch.linalg.matrix_norm(H)
+    )
 
 
 def _origin(params: Params) -> Iterator[dict]:

@@ -1,0 +1,287 @@
+"""Figures of terminal-phase training: every curve is a mean over seeds, every band a 95 % t-interval."""
+
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+
+from nclib import tables
+from nclib.plots.simplex import gram
+from nclib.plots.style import COLOURS, interval
+
+TRAINING_IMAGES = {"fashion_mnist": 60_000, "mnist": 60_000, "kmnist": 60_000, "cifar10": 50_000}
+"""Sizes of the training splits: what a run's `train_size` is a subset of."""
+_LINES = {"train": "-", "test": "--"}
+_MARKERS = {"train": "o", "test": "s"}
+_COLOURS = ("blue", "orange", "green")
+
+
+# Reading the table
+
+
+def seeds_by_epochs(
+    table: pd.DataFrame, metric: str, *, split: str = "train", layer: str = "features"
+) -> pd.DataFrame:
+    """One metric, a row a seed and a column an epoch.
+
+    Raises KeyError when the table holds no such number and ValueError when a seed stands for several runs:
+    a curve is drawn of what was measured under one set of parameters, or not at all.
+    """
+    rows = tables.select(table, metric=metric, split=split, layer=layer, labels="clean")
+    if rows.empty:
+        raise KeyError(f"the table holds no {metric!r} of {split}/{layer}")
+    if rows.duplicated(["seed", "epoch"]).any():
+        raise ValueError(f"{metric}: a seed stands for several runs; select one set of parameters first")
+    return rows.pivot(index="seed", columns="epoch", values="value")
+
+
+def at_epoch(
+    table: pd.DataFrame, metric: str, epoch: int, *, split: str = "train", layer: str = "features"
+) -> pd.Series:
+    """One metric by seed at exactly this epoch; KeyError when a seed lacks it."""
+    frame = seeds_by_epochs(table, metric, split=split, layer=layer)
+    if epoch not in frame or frame[epoch].isna().any():
+        raise KeyError(f"{metric!r} of {split}/{layer} was not measured at epoch {epoch} for every seed")
+    return frame[epoch]
+
+
+def onset(table: pd.DataFrame, at_most: float = 0.0) -> pd.Series:
+    """By seed, the first measured epoch with training error at most `at_most`; NaN where there is none."""
+    reached = seeds_by_epochs(table, "error") <= at_most
+    return reached.idxmax(axis=1).where(reached.any(axis=1)).astype(float)
+
+
+def last_epoch(table: pd.DataFrame) -> int:
+    """The epoch at which training was planned to end, which every seed must have reached (ValueError)."""
+    planned, reached = set(table["epochs"]), set(table.groupby("run").epoch.max())
+    if len(planned) != 1 or planned != reached:
+        raise ValueError(f"runs end at epochs {sorted(reached)}, planned were {sorted(planned)}")
+    return int(planned.pop())
+
+
+def images(table: pd.DataFrame) -> str:
+    """How many training images were used, in words that say "a subset" where it was one."""
+    dataset, size = _only(table, "dataset"), int(_only(table, "train_size"))
+    if dataset not in TRAINING_IMAGES:
+        return f"{size:,} images of {dataset} (a subset)"
+    full = TRAINING_IMAGES[dataset]
+    return (
+        f"all {full:,} training images"
+        if size >= full
+        else f"a subset of {size:,} of {full:,} training images"
+    )
+
+
+def scale(table: pd.DataFrame) -> str:
+    """One line for the top of a figure: network, width, images, epochs, seeds."""
+    name = {"resnet18": "ResNet-18"}.get(_only(table, "architecture"), str(_only(table, "architecture")))
+    return (
+        f"{_only(table, 'dataset')}, {name}, width {_only(table, 'width')}, {images(table)}, "
+        f"{_only(table, 'epochs')} epochs, n = {table.seed.nunique()} seeds"
+    )
+
+
+def _only(table: pd.DataFrame, parameter: str) -> object:
+    values = table[parameter].unique()
+    if len(values) != 1:
+        raise ValueError(f"{parameter} takes {len(values)} values here: select one set of parameters first")
+    return values[0]
+
+
+# Drawing
+
+
+def epochs(table: pd.DataFrame, ax: Axes, *, at_most: float = 0.0) -> Axes:
+    """A log epoch axis: terminal phase shaded a layer a seed, the step schedule's learning-rate drops dotted.
+
+    The shade is the darker the more seeds have had a measured training error of at most `at_most`.
+    """
+    end, n = last_epoch(table), table.seed.nunique()
+    for start in onset(table, at_most).dropna():
+        ax.axvspan(start, end, color=COLOURS["amber"], alpha=0.24 / n, linewidth=0, zorder=0)
+    if _only(table, "schedule") == "step":
+        # The rate of epoch e + 1 is lower than that of epoch e.
+        for e in {end // 3, 2 * end // 3} - {0}:
+            ax.axvline(e + 0.5, color=COLOURS["grey"], linewidth=0.9, linestyle=":", zorder=1)
+    ticks = [e for e in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if e < 0.6 * end] + [end]
+    ax.set_xscale("log")
+    ax.xaxis.set_major_locator(FixedLocator(ticks))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda e, _: f"{e:g}"))
+    ax.set(xlabel="epoch", xlim=(0.93, end * 1.07))
+    return ax
+
+
+def curves(
+    table: pd.DataFrame,
+    series: dict[str, tuple[str, str]],
+    ax: Axes,
+    *,
+    log: bool = True,
+    ylabel: str = "",
+    columns: int = 2,
+) -> Axes:
+    """One curve for each label of `series`, which maps it to (metric, split), against epochs.
+
+    With `log` means and intervals are of the logarithm. Test curves are dashed with square markers. The legend
+    stands above, in this many columns.
+    """
+    for (label, (metric, split)), colour in zip(series.items(), _COLOURS, strict=False):
+        values = seeds_by_epochs(table, metric, split=split)
+        interval(
+            values,
+            ax,
+            label=label,
+            colour=COLOURS[colour],
+            log=log,
+            marker=_MARKERS[split],
+            line=_LINES[split],
+        )
+    if log:
+        _log_axis(ax)
+    ax.set_ylabel(ylabel)
+    _legend(ax, columns)
+    return epochs(table, ax)
+
+
+def _legend(ax: Axes, columns: int = 2) -> None:
+    """Above the panel, where it hides no curve."""
+    ax.legend(
+        fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, borderaxespad=0.2, columnspacing=1
+    )
+
+
+def _log_axis(ax: Axes) -> None:
+    """A log axis labelled in plain decimals at 1, 2 and 5: many of these measures span less than a decade."""
+    ax.set_yscale("log")
+    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _down_to_zero(ax: Axes, smallest: float) -> None:
+    """A log axis that shows exact zeros: linear below one sample."""
+    ax.set_yscale("symlog", linthresh=smallest, linscale=0.4)
+    ax.set_ylim(0, None)
+    ax.yaxis.set_minor_locator(NullLocator())
+
+
+def errors(table: pd.DataFrame, ax: Axes) -> Axes:
+    """Training and test error on a log axis that reaches down to exactly zero."""
+    series = {"train": ("error", "train"), "test": ("error", "test")}
+    curves(table, series, ax, log=False, ylabel="classification error (share)")
+    _down_to_zero(ax, 1 / float(_only(table, "train_size")))
+    return ax
+
+
+def train_and_test(table: pd.DataFrame, metric: str, ax: Axes) -> Axes:
+    """One positive metric on training and on test images, under its own name."""
+    if metric not in tables.METRICS:
+        raise KeyError(f"no metric is called {metric!r}")
+    return curves(
+        table, {"train": (metric, "train"), "test": (metric, "test")}, ax, ylabel=tables.METRICS[metric]
+    )
+
+
+def nc2(table: pd.DataFrame, axes: list[Axes]) -> list[Axes]:
+    """Equal norms, equal angles, maximal angles: of the training class means and of the classifier's rows."""
+    wanted = (
+        ("norm_cv", "CV of norms (equinorm)"),
+        ("cos_std", "std of pairwise cosines (equiangular)"),
+        ("cos_dev", "mean |cos + 1/(K−1)| (maximal angle)"),
+    )
+    for ax, (name, ylabel) in zip(axes, wanted, strict=True):
+        series = {"class means": (f"nc2_{name}_means", "train")}
+        if name != "cos_std":  # recorded of the means only
+            series["classifiers"] = (f"nc2_{name}_weights", "train")
+        curves(table, series, ax, ylabel=ylabel, columns=1)
+    return axes
+
+
+def nc3(table: pd.DataFrame, ax: Axes) -> Axes:
+    """Self-duality of classifiers and training class means, in the three published forms."""
+    series = {
+        "‖W/‖W‖ − M/‖M‖‖": ("nc3_frobenius", "train"),
+        "W Mᵀ from simplex": ("nc3_etf", "train"),
+        "1 − mean cosine": ("nc3_cosine", "train"),
+    }
+    return curves(table, series, ax, ylabel="NC3 (no unit)")
+
+
+def nc4(table: pd.DataFrame, ax: Axes) -> Axes:
+    """Share of images on which classifier and nearest *training* class mean disagree; zero is on the axis."""
+    series = {"train": ("nc4_mismatch", "train"), "test": ("nc4_mismatch_train_means", "test")}
+    curves(table, series, ax, log=False, ylabel="NC4: share decided otherwise")
+    _down_to_zero(ax, 1 / float(_only(table, "train_size")))
+    return ax
+
+
+def grams(at: dict[int, np.ndarray], axes: list[Axes]) -> list[Axes]:
+    """Cosines of class means (K, d) about their mean, a heat map an epoch, the simplex's own last."""
+    if len(axes) != len(at) + 1:
+        raise ValueError(f"{len(at)} epochs need {len(at) + 1} panels, got {len(axes)}")
+    for ax, (epoch, means) in zip(axes, at.items(), strict=False):
+        M = np.asarray(means, dtype=float)
+        M = M - M.mean(axis=0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            U = M / np.linalg.norm(M, axis=1, keepdims=True)
+        gram(U @ U.T, ax).set_title(f"epoch {epoch}")
+    K = len(M)
+    gram((K * np.eye(K) - 1) / (K - 1), axes[-1]).set_title("simplex ETF")
+    return axes
+
+
+def four_epochs(measured: list[int], start: float) -> list[int]:
+    """First, last, two measured epochs between: `start` if it is one, then the middle of a longest stretch.
+
+    Raises ValueError when fewer than four epochs were measured.
+    """
+    measured = sorted(int(e) for e in measured)
+    if len(measured) < 4:
+        raise ValueError(f"four epochs are shown, {len(measured)} were measured")
+    chosen = {0, len(measured) - 1}
+    if start in measured:
+        chosen.add(measured.index(int(start)))
+    while len(chosen) < 4:  # measured epochs are even on a log axis: halve the longest stretch
+        places = sorted(chosen)
+        low, high = max(pairwise(places), key=lambda pair: pair[1] - pair[0])
+        chosen.add((low + high) // 2)
+    return [measured[i] for i in sorted(chosen)]
+
+
+def layers(table: pd.DataFrame, metric: str, ax: Axes) -> Axes:
+    """A metric layer by layer at the first and last epoch with all layers measured, train and test."""
+    hidden = tables.select(table, metric=metric, split="train", labels="clean")
+    names = [name for name in dict.fromkeys(hidden.layer) if name != "features"]
+    if not names:
+        raise KeyError(f"the table holds no {metric!r} of hidden layers")
+    measured = sorted(tables.select(hidden, layer=names[0]).epoch.unique())
+    names.append("features")
+    for epoch, colour in zip((measured[0], measured[-1]), ("sky", "blue"), strict=True):
+        for split in ("train", "test"):
+            values = pd.DataFrame(
+                {i: at_epoch(table, metric, epoch, split=split, layer=name) for i, name in enumerate(names)}
+            )
+            interval(
+                values, ax, label=f"epoch {epoch}, {split}", colour=COLOURS[colour],
+                log=metric.startswith("nc1"), marker=_MARKERS[split], line=_LINES[split],
+            )  # fmt: skip
+    if metric.startswith("nc1"):
+        _log_axis(ax)
+    ax.set_xticks(range(len(names)), names, rotation=30)
+    ax.set(xlabel="layer, input to output", ylabel=tables.METRICS[metric])
+    _legend(ax)
+    return ax
+
+
+def variability_ratio(table: pd.DataFrame, ax: Axes) -> Axes:
+    """Class-distance normalised variance of test over train, within each seed, and the claimed factor ten."""
+    ratio = seeds_by_epochs(table, "cdnv", split="test") / seeds_by_epochs(table, "cdnv", split="train")
+    interval(ratio, ax, label="test / train", colour=COLOURS["green"], log=True)
+    ax.axhline(10, color=COLOURS["black"], linewidth=0.9, linestyle="--", label="ten times")
+    _log_axis(ax)
+    ax.set_ylabel("CDNV of test over train (ratio)")
+    _legend(ax)
+    return epochs(table, ax)
