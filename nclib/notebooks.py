@@ -2,6 +2,7 @@
 
 import ast
 import hashlib
+import itertools
 import json
 import os
 import sys
@@ -15,7 +16,7 @@ import yaml
 from nclib import data as datasets
 from nclib import runs, studies
 from nclib.data import folders
-from nclib.studies.params import ParameterError, StudyParams, axis, check_names, coerce, product
+from nclib.studies.params import ParameterError, StudyParams, axis, check_names, coerce, expand
 
 FOLDER = runs.ROOT / "notebooks"
 PROFILES = ("smoke", "quick", "paper")
@@ -40,7 +41,8 @@ def sweep(namespace: Mapping[str, object], study: str, **axes: str) -> list[Stud
     """The runs that a notebook's parameters ask for, checked before anything is trained.
 
     Every variable of the notebook must be a parameter of the study, or one of `axes` (variable to parameter), whose
-    value is a flat string such as "2,4,8" or "0-4"; the product of all axes is returned. Raises ParameterError naming
+    value is a flat string such as "2,4,8" or "0-4"; the product of all axes is returned. An axis may bind several
+    parameters at once: `pairs="width:width_b"` reads "32:32,8:64" as two pairs. Raises ParameterError naming
     an unknown variable and the nearest known one, a wrong type, or a value out of range.
     """
     return resolve(_variables(namespace), study, axes)
@@ -52,16 +54,35 @@ def resolve(given: Mapping[str, object], study: str, axes: Mapping[str, str]) ->
     types = params.__dataclass_fields__
     check_names(given, (*axes, *params.names()))
     values: dict[str, object] = {}
+    joint: list[list[dict[str, object]]] = []
     for name, value in given.items():
-        if name in axes:
-            coerce(name, str, value)
-            try:
-                values[axes[name]] = axis(value, types[axes[name]].type)
-            except ParameterError as error:
-                raise ParameterError(f"{name}: {error}") from None
-        else:
+        if name not in axes:
             values[name] = coerce(name, types[name].type, value)
-    return product(params, **values)
+            continue
+        coerce(name, str, value)
+        fields = axes[name].split(":")
+        try:
+            if len(fields) > 1:
+                joint.append(_joint(value, {field: types[field].type for field in fields}))
+            else:
+                values[fields[0]] = axis(value, types[fields[0]].type)
+        except ParameterError as error:
+            raise ParameterError(f"{name}: {error}") from None
+    blocks = ({k: v for part in chosen for k, v in part.items()} for chosen in itertools.product(*joint))
+    return expand(params, [values | block for block in blocks])
+
+
+def _joint(text: str, fields: Mapping[str, type]) -> list[dict[str, object]]:
+    """The values of an axis that binds several parameters: "32:32,8:64" for `width:width_b`."""
+    chosen = []
+    for part in text.split(","):
+        parts = part.split(":")
+        if len(parts) != len(fields):
+            raise ParameterError(
+                f"cannot read {part.strip()!r} in {text!r}: write each as {':'.join(fields)}, with commas between"
+            )
+        chosen.append({k: axis(v, kind)[0] for (k, kind), v in zip(fields.items(), parts, strict=True)})
+    return chosen
 
 
 def _variables(namespace: Mapping[str, object]) -> dict[str, object]:

@@ -1,0 +1,188 @@
+"""Imports point down: the table below is the layout, and the recording path carries no baggage."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import nclib
+
+PACKAGE = Path(nclib.__file__).parent
+
+LAYOUT = {
+    # module or package: what of nclib it may import; what from elsewhere
+    "geometry": ((), ("torch", "jaxtyping")),
+    "theory": (("geometry",), ("torch", "jaxtyping")),
+    "stats": ((), ("torch", "jaxtyping")),
+    "metrics": (("geometry", "stats"), ("torch", "jaxtyping", "numpy")),
+    "data": ((), ("torch", "jaxtyping", "numpy", "tqdm")),
+    "models": (("geometry",), ("torch", "jaxtyping")),
+    "training": ((), ("torch",)),
+    "measure": (("geometry", "metrics", "stats"), ("torch", "jaxtyping")),
+    "tables": ((), ("pandas",)),
+    "runs": (("tables",), ("numpy", "pandas")),
+    "studies": (
+        ("data", "geometry", "measure", "metrics", "models", "runs", "stats", "tables", "theory", "training"),
+        ("torch", "jaxtyping", "numpy", "pandas", "yaml", "tqdm"),
+    ),
+    "claims": (("tables",), ("pandas", "numpy", "scipy")),
+    "plots": (("tables",), ("pandas", "numpy", "scipy", "matplotlib", "mpl_toolkits", "seaborn")),
+    "notebooks": (
+        ("data", "runs", "studies"),
+        ("yaml", "nbformat", "nbclient", "papermill", "traitlets"),
+    ),
+    "cli": (("claims", "data", "notebooks", "runs", "studies", "tables"), ("yaml",)),
+}
+"""DESIGN's import table. A module may always import from its own package."""
+
+RECORDING = (
+    "studies",
+    "runs",
+    "tables",
+    "training",
+    "measure",
+    "models",
+    "data",
+    "theory",
+    "metrics",
+    "stats",
+)
+RECORDING_NEEDS = {"torch", "numpy", "pandas", "pyarrow", "tqdm", "yaml", "jaxtyping"}
+
+
+def imports(source: str, module: str) -> set[str]:
+    """Full names of everything a module's source imports, anywhere in it; `from a import b` gives a.b."""
+    package = module.split(".")[:-1]
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            stem = ".".join([*base, *([node.module] if node.module else [])])
+            names |= {f"{stem}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+            called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            if called in ("import_module", "__import__"):
+                names.add(str(node.args[0].value))
+    return names
+
+
+def violations(source: str, module: str) -> list[str]:
+    """What a module (`nclib.measure`, `nclib.studies.smoke`) imports that the layout does not let it."""
+    own = module.split(".")[1]
+    inside, outside = LAYOUT[own]
+    found = []
+    for name in sorted(imports(source, module)):
+        top, _, rest = name.partition(".")
+        if top == "nclib":
+            target = rest.split(".")[0]
+            allowed = target == own or target in inside
+        else:
+            allowed = top in outside or top in sys.stdlib_module_names
+        if not allowed:
+            found.append(f"{module} imports {name}")
+    return found
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the package by name; packages carry their `__init__`."""
+    named = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = ["nclib", *path.relative_to(PACKAGE).with_suffix("").parts]
+        named[".".join(parts)] = path
+    del named["nclib.__init__"]  # lazy, and tested as such below
+    return named
+
+
+@pytest.mark.parametrize("module", modules())
+def test_imports_point_down_only(module):
+    assert violations(modules()[module].read_text(), module) == []
+
+
+def test_the_layout_names_what_is_there():
+    assert {name.split(".")[1] for name in modules()} <= set(LAYOUT)
+    levels: list[str] = []
+    for name, (inside, _) in LAYOUT.items():
+        assert set(inside) <= set(levels), f"{name} is allowed to import from below itself"
+        levels.append(name)
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("nclib.training", "from nclib.metrics import nc"),
+        ("nclib.training", "import nclib.measure"),
+        ("nclib.training", "def f():\n    from nclib import tables"),
+        ("nclib.training", "from . import measure"),
+        ("nclib.metrics.nc", "from ..measure import measure"),
+        ("nclib.training", "from importlib import import_module\nimport_module('nclib.metrics')"),
+        ("nclib.data.idx", "from nclib.models import build"),
+        ("nclib.runs", "from nclib import studies"),
+        ("nclib.runs", "import torch"),
+        ("nclib.claims.papyan2020", "from torch import Tensor"),
+        ("nclib.claims.papyan2020", "from nclib.runs import find"),
+        ("nclib.plots.style", "import torch.nn as nn"),
+        ("nclib.plots.style", "from nclib import studies"),
+        ("nclib.plots.style", "from nclib import measure_features"),
+        ("nclib.studies.mnist1d", "import matplotlib.pyplot as plt"),
+        ("nclib.studies.mnist1d", "from nclib.claims import ALL"),
+        ("nclib.measure", "import scipy"),
+    ],
+)
+def test_an_import_that_reaches_up_is_found(module, source):
+    assert len(violations(source, module)) == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("nclib.training", "import math\nfrom torch import nn"),
+        ("nclib.measure", "from nclib.metrics.spectrum import effective_rank\nfrom nclib import stats"),
+        ("nclib.studies.mnist1d", "from nclib.studies.params import param\nfrom nclib import data, studies"),
+        ("nclib.claims.zhu2021", "from nclib.claims.verdict import judged\nfrom nclib.tables import select"),
+        ("nclib.metrics.nc", "from .spectrum import effective_rank"),
+    ],
+)
+def test_an_import_that_points_down_is_let_through(module, source):
+    assert violations(source, module) == []
+
+
+@pytest.mark.parametrize("name", RECORDING)
+def test_the_recording_path_needs_only_what_a_bare_host_has(name):
+    assert set(LAYOUT[name][1]) <= RECORDING_NEEDS
+    assert set(LAYOUT[name][0]) <= {*RECORDING, "geometry"}
+
+
+def python(code: str) -> str:
+    """Standard output of a fresh interpreter, without the test session's hooks."""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=PACKAGE.parent, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_claims_plots_and_the_package_itself_load_no_torch():
+    code = "import sys, nclib, nclib.tables, nclib.runs, nclib.claims, nclib.plots; print('torch' in sys.modules)"
+    assert python(code).strip() == "False"
+    control = "import sys, nclib; nclib.measure_features; print('torch' in sys.modules)"
+    assert python(control).strip() == "True"
+
+
+def test_the_studies_import_where_nothing_but_their_needs_is_installed():
+    absent = ("matplotlib", "seaborn", "scipy", "sklearn", "papermill", "nbformat", "nbclient", "IPython")
+    code = f"""
+import sys
+for name in {absent!r}:
+    sys.modules[name] = None
+from importlib import import_module
+from nclib import studies
+for name in (*studies.STUDIES, "smoke", "grids"):
+    import_module("nclib.studies." + name)
+import nclib.cli
+print(nclib.measure_features.__name__)
+"""
+    assert python(code).strip() == "measure_features"

@@ -1,0 +1,60 @@
+"""The scoreboard says exactly what the verdicts are, in its table, its files and its sentences."""
+
+import json
+
+import pandas as pd
+import pytest
+
+from nclib import claims, runs
+from nclib.claims import board
+from nclib.claims.verdict import Verdict
+
+
+@pytest.fixture(scope="module")
+def verdicts():
+    tables = {study: runs.published(study) for study in {c.study for c in claims.ALL}}
+    return claims.judge_all(tables)
+
+
+def test_the_committed_files_are_what_the_records_give(verdicts):
+    fresh = board.frame(claims.ALL, verdicts)
+    committed = pd.read_csv(runs.ROOT / "data" / "scoreboard.csv")
+    assert fresh.to_csv(index=False) == (runs.ROOT / "data" / "scoreboard.csv").read_text()
+    entries = json.loads((runs.ROOT / "data" / "scoreboard.json").read_text())
+    assert [e["id"] for e in entries] == list(committed.id) == [c.id for c in claims.ALL]
+    assert [e["verdict"] for e in entries] == list(committed.verdict)
+
+
+def test_every_claim_has_its_anchor_its_chapter_and_its_verdict(verdicts):
+    page = board.html(claims.ALL, verdicts)
+    for claim in claims.ALL:
+        assert page.count(f'<tr id="{claim.id}">') == 1
+        assert f'href="{claim.page}.html"' in page
+    assert page.count("verdict-supported") == board.counts(verdicts)["supported"]
+
+
+def test_every_source_has_a_name():
+    assert {c.source for c in claims.ALL} == set(board.SOURCES)
+
+
+def test_counts_add_up(verdicts):
+    counts = board.counts(verdicts)
+    assert counts["claims"] == len(claims.ALL) == sum(n for name, n in counts.items() if name != "claims")
+
+
+def test_a_headline_carries_the_number_or_says_why_there_is_none():
+    ids = ["a", "b"]
+    decided = {
+        "a": Verdict("supported", 0.1234, 0.1, 0.2, 3),
+        "b": Verdict("not supported", 1.0, 0.9, 1.1, 3),
+    }
+    text = board.headline(decided, ids, "a", "it is {number} [{low}, {high}] in {n} seeds")
+    assert text == "1 of 2 claims are supported; it is 0.123 [0.1, 0.2] in 3 seeds."
+    open_question = decided | {"a": Verdict("inconclusive", reason="nothing recorded yet")}
+    assert "undecided (nothing recorded yet)" in board.headline(open_question, ids, "a", "{number}")
+
+
+def test_html_is_escaped():
+    claim = claims.ALL[0]
+    page = board.html([claim], {claim.id: Verdict("inconclusive", reason="a < b & c")})
+    assert "a &lt; b &amp; c" in page

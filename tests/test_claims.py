@@ -1,0 +1,759 @@
+"""Claims: each is judged both ways at its written threshold, and inconclusive whenever evidence is wanting."""
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from nclib import claims, runs, tables
+from nclib.claims import bardazzi2026
+from nclib.claims.verdict import (
+    Missing,
+    Verdict,
+    by_seed,
+    every_run,
+    final_epoch,
+    judged,
+    mean_over_seeds,
+    per_run,
+    terminal_epoch,
+)
+from nclib.models import build
+from nclib.studies import generator, grids
+
+CELLS = {name: cells for name, (_, cells) in grids.published().items()}
+"""The parameters of the runs that are really recorded: what the claims select must be among them."""
+TRAIN, TEST = ("train", "clean", "features"), ("test", "clean", "features")
+NOISY, FRESH = ("train", "noisy", "features"), ("fresh", "clean", "features")
+CONFIGURATIONS = [(a, o) for a in ("resnet1d", "cnn1d") for o in ("sgd", "adam")]
+DECOY = 123.456
+"""Stands at epochs, splits, metrics that no claim may read."""
+
+
+def table(recorded: list[tuple[object, dict]]) -> pd.DataFrame:
+    """A joined table from (Params, {(split, labels, layer, metric, epoch): value}) a run, in memory as on disk."""
+    rows = [
+        (f"{i:016x}", cell.seed, epoch, split, labels, layer, metric, value)
+        for i, (cell, values) in enumerate(recorded)
+        for (split, labels, layer, metric, epoch), value in values.items()
+    ]
+    frame = tables.check(pd.DataFrame(rows, columns=list(tables.COLUMNS)))
+    params = {f"{i:016x}": resolved(cell) for i, (cell, _) in enumerate(recorded)}
+    return runs.join(frame, params)
+
+
+resolved = cache(runs.resolved)
+
+
+# One made-up table a claim: `make(values)` gives a table on which the claim's number is values[seed]
+
+
+def terminal(read: dict[tuple, Callable[[float], dict[int, float]]]) -> Callable[[list[float]], pd.DataFrame]:
+    """Zero training error from epoch 10 of 75 on; `read` gives values by epoch at each (split, ..., metric)."""
+
+    def make(values):
+        recorded = []
+        for cell, v in zip(CELLS["terminal_phase"], values, strict=False):
+            rows = {(*TRAIN, "error", e): x for e, x in {1: 0.5, 9: 1e-4, 10: 0.0, 50: 0.0, 75: 0.0}.items()}
+            for where, by_epoch in read.items():
+                rows |= {(*where, e): DECOY for e in (1, 9, 50)}
+                rows |= {(*where, e): x for e, x in by_epoch(v).items()}
+            recorded.append((cell, rows))
+        return table(recorded)
+
+    return make
+
+
+def falls(metric):
+    return terminal(
+        {(*TRAIN, metric): lambda v: {10: 2.0, 75: 2.0 * v}, (*TEST, metric): lambda v: {75: DECOY}}
+    )
+
+
+def at_end(metric):
+    return terminal({(*TRAIN, metric): lambda v: {10: DECOY, 75: v}, (*TEST, metric): lambda v: {75: DECOY}})
+
+
+def free(
+    where: tuple, read: Callable[[float], float] = float, beyond: bool = False, epoch: int | None = None
+):
+    """The unconstrained-feature grid; the worst of the runs the claim is about has the value, the others half."""
+
+    def make(values):
+        recorded, given = [], set()
+        for cell in CELLS["unconstrained"]:
+            if cell.seed >= len(values):
+                continue
+            mine = (cell.lambda_W == 0.03) == beyond
+            v = values[cell.seed] if mine else DECOY
+            if mine and cell.optimizer in given:
+                v *= 0.5 if v > 0 else 2  # further inside, whichever side that is
+            given.add(cell.optimizer if mine else None)
+            at = cell.epochs if epoch is None else epoch
+            rows = {(*where, e): DECOY for e in (0, 1, cell.epochs)} | {
+                (*where, at): read(v) if mine else DECOY
+            }
+            if where[-1] == "curvature":
+                rows |= {(*where[:-1], "curvature_error", 0): 1e-12}
+            recorded.append((cell, rows))
+        return table(recorded)
+
+    return make
+
+
+PEAKED = {
+    2: 0.6,
+    4: 0.5,
+    6: 0.302,
+    8: 0.3,
+    10: 0.301,
+    12: 0.305,
+    16: 0.4,
+    24: 0.305,
+    32: 0.3,
+    48: 0.29,
+    64: 0.28,
+}
+"""Test error by width: first minimum at 8, peak at 16 (3440 and 5936 parameters)."""
+
+
+def by_width(change: Callable[[str, str, str, int, float], float | None], number_of_seeds: int | None = None):
+    """The model-wise grid; `change(metric, architecture, optimizer, width, v)` replaces a plain value."""
+
+    def make(values):
+        recorded = []
+        for cell in CELLS["model_wise"]:
+            if cell.seed >= len(values):
+                continue
+            w, sgd = cell.width, cell.optimizer == "sgd"
+            plain = {
+                (*FRESH, "error"): PEAKED[w],
+                ("test", "clean", "features", "error"): DECOY,
+                ("train_mislabelled", "noisy", "features", "error"): 0.02,
+                ("train_mislabelled", "clean", "features", "error"): DECOY,
+                (*NOISY, "nc1_trace_ratio_weighted"): 0.05 if w == 64 else 3 * PEAKED[w],
+                (*TRAIN, "nc1_trace_ratio_weighted"): DECOY,
+                (*NOISY, "nc4_mismatch"): 0.0,
+                (*NOISY, "nc2_gram_frobenius"): 0.05 if sgd else 1.0,
+                (*NOISY, "nc3_rows_uncentred"): 0.05 if sgd else 1.0,
+            }
+            rows = {}
+            for where, value in plain.items():
+                changed = change(where[-1] if where[0] != "train_mislabelled" else "memorised",
+                                 cell.architecture, cell.optimizer, w, values[cell.seed])  # fmt: skip
+                rows[*where, 100] = DECOY
+                rows[*where, 300] = value if changed is None or value == DECOY else changed
+            recorded.append((cell, rows))
+        return table(recorded)
+
+    return make
+
+
+def first(a, o):
+    return (a, o) == ("resnet1d", "sgd")
+
+
+def at(metric, width, inside):
+    """The value in one configuration, a little further inside in the others."""
+    return by_width(
+        lambda m, a, o, w, v: None if (m, w) != (metric, width) else v if first(a, o) else inside(v)
+    )
+
+
+def sgd_against_adam(metric):
+    def change(m, a, o, w, v):
+        return None if m != metric or w != 64 or o == "adam" else 1 + v - 0.5 * (a == "cnn1d")
+
+    return by_width(change)
+
+
+def best_is_resnet_adam(m, a, o, w, v):
+    if m != "error" or w != 64:
+        return None
+    return {"resnet1d/adam": 0.27 + v, "cnn1d/adam": 0.27, "resnet1d/sgd": 0.28}.get(f"{a}/{o}", 0.29)
+
+
+def correlated(m, a, o, w, v):
+    """NC1 with the ranks of the error, but for swaps: Spearman's 1 - 6 sum d^2 / 1320 is v."""
+    if m != "nc1_trace_ratio_weighted":
+        return None
+    ranked = sorted(PEAKED, key=lambda width: (PEAKED[width], width))
+    errors = pd.Series(PEAKED).rank()
+    swaps = {
+        1.0: (),
+        0.909: ((0, 3), (9, 10)),
+        0.891: ((0, 3), (5, 6), (7, 8), (9, 10)),
+        0.6: ((0, 6), (7, 10)),
+    }[v]
+    order = dict.fromkeys(ranked)
+    for width in ranked:
+        order[width] = errors[width]
+    for i, j in swaps:
+        order[ranked[i]], order[ranked[j]] = order[ranked[j]], order[ranked[i]]
+    return 0.1 * order[w]
+
+
+def in_range(m, a, o, w, v):
+    """With v = 0.75 the peak of one configuration lies at width 48, beyond 10^4 parameters."""
+    return 0.5 if m == "error" and w == 48 and v == 0.75 and first(a, o) else None
+
+
+def by_dimension(read: Callable[[int, float], float]):
+    def make(values):
+        recorded = []
+        for cell in CELLS["feature_dimension"]:
+            if cell.seed < len(values):
+                rows = {(*NOISY, "nc2_gram_frobenius", 300): read(cell.feature_dim, values[cell.seed])}
+                rows |= {
+                    (*NOISY, "nc2_gram_frobenius", 100): DECOY,
+                    (*TRAIN, "nc2_gram_frobenius", 300): DECOY,
+                }
+                recorded.append((cell, rows))
+        return table(recorded)
+
+    return make
+
+
+def pair(width: int, layer: str, read: Callable[[float], dict[int, float]]):
+    def make(values):
+        recorded = []
+        for cell in CELLS["representations"]:
+            if cell.seed >= len(values):
+                continue
+            by_epoch = read(values[cell.seed]) if cell.width == width else {0: DECOY, 300: DECOY}
+            rows = {}
+            for split, metric in (("train", "cka_linear_debiased"), ("test", "cka_linear")):
+                rows |= {(split, "none", layer, metric, e): DECOY for e in (0, 1, 300)}
+            judged_on = ("test", "none", layer, "cka_linear_debiased")
+            rows |= {(*judged_on, 1): DECOY} | {(*judged_on, e): value for e, value in by_epoch.items()}
+            recorded.append((cell, rows))
+        return table(recorded)
+
+    return make
+
+
+@dataclass(frozen=True)
+class Case:
+    make: Callable[[list[float]], pd.DataFrame]
+    metric: str
+    inside: float | None = None
+    """A value just within the threshold, where 1 % of it cannot be had."""
+    outside: float | None = None
+    apart: tuple[float, ...] = ()
+    """Three seeds' values whose interval straddles the threshold."""
+
+
+ORIGIN = ("train", "clean", "origin", "curvature")
+ALL = ("train", "clean", "all")
+CASES = {
+    "papyan2020-nc1": Case(falls("nc1_pinv"), "nc1_pinv"),
+    "papyan2020-nc1-trace": Case(falls("nc1_trace_ratio"), "nc1_trace_ratio"),
+    "papyan2020-nc2-equinorm-means": Case(falls("nc2_norm_cv_means"), "nc2_norm_cv_means"),
+    "papyan2020-nc2-equinorm-classifiers": Case(falls("nc2_norm_cv_weights"), "nc2_norm_cv_weights"),
+    "papyan2020-nc2-equiangular": Case(falls("nc2_cos_std_means"), "nc2_cos_std_means"),
+    "papyan2020-nc2-max-angle": Case(falls("nc2_cos_dev_means"), "nc2_cos_dev_means"),
+    "papyan2020-nc2-max-angle-classifiers": Case(falls("nc2_cos_dev_weights"), "nc2_cos_dev_weights"),
+    "papyan2020-nc2-reached": Case(at_end("nc2_etf_means"), "nc2_etf_means"),
+    "papyan2020-nc3": Case(falls("nc3_frobenius"), "nc3_frobenius"),
+    "papyan2020-nc4": Case(at_end("nc4_mismatch"), "nc4_mismatch"),
+    "papyan2020-generalisation": Case(
+        terminal({(*TEST, "error"): lambda v: {10: 0.2, 75: 0.2 + v}}), "error"
+    ),
+    "galanti2022-test-variability": Case(
+        terminal(
+            {(*TEST, "cdnv"): lambda v: {10: DECOY, 75: 0.3 * v}, (*TRAIN, "cdnv"): lambda v: {75: 0.3}}
+        ),
+        "cdnv",
+    ),
+    "zhu2021-value": Case(free((*ALL, "objective_gap")), "objective_gap"),
+    "zhu2021-certificate": Case(free((*ALL, "certificate"), lambda v: 1 + v), "certificate"),
+    "zhu2021-nc1": Case(free((*TRAIN, "nc1_pinv")), "nc1_pinv"),
+    "zhu2021-nc2": Case(free((*TRAIN, "nc2_etf_weights")), "nc2_etf_weights"),
+    "zhu2021-nc3": Case(free((*ALL, "self_duality")), "self_duality"),
+    "zhu2021-bias": Case(free((*ALL, "bias_spread")), "bias_spread"),
+    "zhu2021-strict-saddle": Case(free(ORIGIN, epoch=0), "curvature"),
+    "zhu2021-threshold": Case(free((*ALL, "weight_norm_squared"), beyond=True), "weight_norm_squared"),
+    "bardazzi2026-peak": Case(at("error", 16, lambda v: 0.4), "error"),
+    "bardazzi2026-peak-range": Case(by_width(in_range), "error", 1.0, 0.75, (1.0, 1.0, 0.75)),
+    "bardazzi2026-memorisation": Case(at("memorised", 16, lambda v: 0.02), "error"),
+    "bardazzi2026-nc1-correlation": Case(
+        by_width(correlated), "nc1_trace_ratio_weighted", 0.909, 0.891, (1.0, 0.909, 0.6)
+    ),
+    "bardazzi2026-nc1-explodes": Case(
+        at("nc1_trace_ratio_weighted", 16, lambda v: 9.0), "nc1_trace_ratio_weighted"
+    ),
+    "bardazzi2026-nc1-restored": Case(
+        at("nc1_trace_ratio_weighted", 64, lambda v: 0.5 * v), "nc1_trace_ratio_weighted"
+    ),
+    "bardazzi2026-nc1-two-orders": Case(
+        at("nc1_trace_ratio_weighted", 64, lambda v: 1e-3), "nc1_trace_ratio_weighted"
+    ),
+    "bardazzi2026-nc4-zero": Case(at("nc4_mismatch", 64, lambda v: 0.5 * v), "nc4_mismatch"),
+    "bardazzi2026-sgd-nc2": Case(sgd_against_adam("nc2_gram_frobenius"), "nc2_gram_frobenius"),
+    "bardazzi2026-sgd-nc3": Case(sgd_against_adam("nc3_rows_uncentred"), "nc3_rows_uncentred"),
+    "bardazzi2026-sgd-nc2-zero": Case(
+        by_width(
+            lambda m, a, o, w, v: (
+                None if (m, o, w) != ("nc2_gram_frobenius", "sgd", 64) else v * (1 if a == "cnn1d" else 0.5)
+            )
+        ),
+        "nc2_gram_frobenius",
+    ),
+    "bardazzi2026-resnet-adam-best": Case(by_width(best_is_resnet_adam), "error"),
+    "bardazzi2026-nc2-zero-at-9": Case(by_dimension(lambda d, v: v if d == 9 else 2.0), "nc2_gram_frobenius"),
+    "bardazzi2026-nc2-drop-at-9": Case(
+        by_dimension(lambda d, v: 5 - 0.1 * d - v * (d >= 9)), "nc2_gram_frobenius"
+    ),
+    "bardazzi2026-cka-stem-shared": Case(
+        pair(8, "stem|stem", lambda v: {0: 0.5, 300: 0.5 + v}), "cka_linear_debiased"
+    ),
+    "bardazzi2026-cka-deep-differ": Case(
+        pair(8, "features|features", lambda v: {300: v}), "cka_linear_debiased"
+    ),
+    "bardazzi2026-cka-stem-converges": Case(
+        pair(32, "stem@1|stem", lambda v: {300: v}), "cka_linear_debiased"
+    ),
+    "bardazzi2026-cka-deep-drifts": Case(
+        pair(32, "features@1|features", lambda v: {300: v}), "cka_linear_debiased"
+    ),
+    "bardazzi2026-cka-stem-seeds": Case(
+        pair(32, "stem|stem", lambda v: {0: 0.5, 300: 0.5 + v}), "cka_linear_debiased"
+    ),
+    "bardazzi2026-cka-features-seeds": Case(
+        pair(32, "features|features", lambda v: {300: v}), "cka_linear_debiased"
+    ),
+}
+# How the number of a claim becomes the value that `make` puts into the table, where the two differ.
+VALUE_OF = {
+    "bardazzi2026-peak": lambda x: 0.3 + x,
+    "bardazzi2026-memorisation": lambda x: 1 - x,
+    "bardazzi2026-nc1-explodes": lambda x: 0.9 * x,  # over NC1 at width 8
+    "bardazzi2026-nc1-two-orders": lambda x: 1.8 / x,  # of NC1 at width 2
+}
+each_claim = pytest.mark.parametrize("claim", claims.ALL, ids=lambda claim: claim.id)
+
+
+def bounds(claim) -> list[tuple[str, float]]:
+    """The thresholds as the predicate words them: every side that is to be kept."""
+    two = re.fullmatch(r"between (\S+) and (\S+)", claim.predicate)
+    if two:
+        return [("above", float(two[1])), ("below", float(two[2]))]
+    side, number = re.fullmatch(r"(above|below) (\S+)", claim.predicate).groups()
+    return [(side, float(number))]
+
+
+def just(side: str, threshold: float, inside: bool) -> float:
+    """A number 1 % (of 0: 0.01) beside the threshold."""
+    step = 0.01 * (abs(threshold) or 1)
+    return threshold + step * (1 if (side == "above") == inside else -1)
+
+
+def numbers(claim, inside: bool, side_index: int = 0) -> list[float]:
+    """Three seeds' values for `make`, close together, just within or just outside the written threshold."""
+    case = CASES[claim.id]
+    if case.inside is not None:
+        return [case.inside if inside else case.outside] * 3
+    x = just(*bounds(claim)[side_index], inside)
+    return [VALUE_OF.get(claim.id, float)(x * (1 + 1e-5 * i)) for i in (-1, 0, 1)]
+
+
+@cache
+def supported(claim) -> pd.DataFrame:
+    """A table on which the claim stands: shared by tests, so copy it to change it."""
+    made = CASES[claim.id].make(numbers(claim, inside=True))
+    assert claim.judge(made).status == "supported"
+    return made
+
+
+# The registry
+
+
+def test_ids_are_permanent_unique_and_of_one_form():
+    ids = [claim.id for claim in claims.ALL]
+    assert len(set(ids)) == len(ids) >= 15
+    assert set(ids) == set(CASES), "a claim without a made-up table is a claim nobody has tested"
+    for claim in claims.ALL:
+        assert re.fullmatch(r"[a-z]+\d{4}(-[a-z0-9]+)+", claim.id)
+        assert claim.id.startswith(claim.source + "-")
+        assert claims.get(claim.id) is claim
+    with pytest.raises(KeyError, match="no claim is called 'nc1'"):
+        claims.get("nc1")
+    assert {claim.source for claim in claims.ALL} >= {"papyan2020", "zhu2021", "bardazzi2026"}
+
+
+@each_claim
+def test_a_claim_says_what_where_and_how_it_is_judged(claim):
+    for text in (claim.statement, claim.place, claim.measure, claim.predicate):
+        assert text.strip() == text != ""
+    assert claim.statement.endswith(".")
+    assert claim.registered in ("before", "after")
+    assert claim.study in {study for study, _ in grids.published().values()}
+
+
+@each_claim
+def test_a_claims_source_and_page_are_in_the_book(claim):
+    bibliography = (runs.ROOT / "book" / "references.bib").read_text()
+    assert re.search(rf"^@\w+{{{claim.source},", bibliography, re.MULTILINE)
+    chapters = yaml.safe_load((runs.ROOT / "_toc.yml").read_text())["parts"]
+    files = [chapter["file"] for part in chapters for chapter in part["chapters"]]
+    assert f"notebooks/{claim.page}" in files
+
+
+# Both ways, at the threshold that is written down
+
+
+@each_claim
+def test_the_written_threshold_is_the_one_that_decides(claim):
+    case = CASES[claim.id]
+    for index, _ in enumerate(bounds(claim)):
+        kept, broken = (claim.judge(case.make(numbers(claim, inside, index))) for inside in (True, False))
+        assert (kept.status, broken.status) == ("supported", "not supported")
+        assert kept.n == broken.n >= 3
+        assert kept.low <= kept.number <= kept.high
+        if case.inside is None:
+            side, threshold = bounds(claim)[index]
+            assert kept.number == pytest.approx(
+                just(side, threshold, True), rel=1e-3, abs=1e-4 * abs(threshold)
+            )
+            assert broken.number == pytest.approx(
+                just(side, threshold, False), rel=1e-3, abs=1e-4 * abs(threshold)
+            )
+
+
+WORST_OF_RUNS = [claim for claim in claims.ALL if claim.source == "zhu2021"]
+MEANS = [claim for claim in claims.ALL if claim.source != "zhu2021"]
+
+
+@pytest.mark.parametrize("claim", MEANS, ids=lambda claim: claim.id)
+def test_an_interval_that_straddles_the_threshold_decides_nothing(claim):
+    case = CASES[claim.id]
+    values = list(case.apart)
+    if not values:
+        for side, threshold in bounds(claim):
+            inner, outer = just(side, threshold, True), just(side, threshold, False)
+            values = [VALUE_OF.get(claim.id, float)(x) for x in (inner, threshold, outer)]
+            assert claim.judge(case.make(values)).status == "inconclusive"
+    verdict = claim.judge(case.make(values))
+    assert verdict.status == "inconclusive"
+    assert "straddles" in str(verdict)
+
+
+@pytest.mark.parametrize("claim", WORST_OF_RUNS, ids=lambda claim: claim.id)
+def test_a_statement_about_all_runs_falls_with_one_of_them(claim):
+    inside, outside = numbers(claim, True)[1], numbers(claim, False)[1]
+    make = CASES[claim.id].make
+    seeds = 3 if claim.id == "zhu2021-threshold" else 5
+    kept, broken = claim.judge(make([inside] * seeds)), claim.judge(make([outside] + [inside] * (seeds - 1)))
+    assert (kept.status, broken.status) == ("supported", "not supported")
+    assert kept.n == broken.n == (3 if seeds == 3 else 15)
+
+
+def test_a_negative_deviation_counts_as_one():
+    claim = claims.get("zhu2021-value")
+    made = supported(claim)
+    below = made.assign(value=made.value.where(made.value == DECOY, -1e-3))
+    assert claim.judge(below).status == "not supported"
+
+
+# Wanting evidence decides nothing
+
+
+@each_claim
+def test_no_table_decides_nothing(claim):
+    verdict = claim.judge(pd.DataFrame())
+    assert verdict.status == "inconclusive"
+    assert str(verdict) == "inconclusive: nothing recorded yet"
+    assert verdict.number is None
+
+
+@each_claim
+def test_two_seeds_decide_nothing(claim):
+    made = supported(claim)
+    assert claim.judge(made[made.seed < 2]).status == "inconclusive"
+
+
+def judged_rows(claim, made):
+    """Mask of the rows that hold the number: of the claim's metric, and no decoys."""
+    return (made.metric == CASES[claim.id].metric) & (made.value != DECOY)
+
+
+@each_claim
+def test_a_value_that_is_no_number_decides_nothing(claim):
+    made = supported(claim)
+    mine = judged_rows(claim, made)
+    for bad in (math.nan, math.inf):
+        for run in made[mine].run.unique()[1:3]:
+            last = made[mine & (made.run == run)].epoch.max()
+            hit = mine & (made.run == run) & (made.epoch == last)
+            assert claim.judge(made.assign(value=made.value.mask(hit, bad))).status == "inconclusive"
+
+
+@each_claim
+def test_a_run_without_the_metric_decides_nothing(claim):
+    made = supported(claim)
+    mine = judged_rows(claim, made)
+    for run in made[mine].run.unique()[1:3]:
+        assert (
+            claim.judge(made[~((made.metric == CASES[claim.id].metric) & (made.run == run))]).status
+            == "inconclusive"
+        )
+
+
+@pytest.mark.parametrize(
+    "claim", [c for c in claims.ALL if c.id != "zhu2021-strict-saddle"], ids=lambda c: c.id
+)
+def test_a_run_that_stops_early_is_not_judged_by_its_last_epoch(claim):
+    # The trap of groupby().last(): with the decoys put right, the run's last row would support the claim.
+    made = supported(claim)
+    ends = made.groupby("run").epochs.first()
+    run = made[judged_rows(claim, made)].run.iloc[0]
+    final = (made.run == run) & (made.epoch == ends[run])
+    names = ["split", "labels", "layer", "metric"]
+    earlier = made[final].assign(epoch=ends[run] - 1)
+    stopped = pd.concat([made[~final], earlier], ignore_index=True)
+    assert not stopped.duplicated(["run", "epoch", *names]).any()
+    verdict = claim.judge(stopped)
+    assert verdict.status == "inconclusive"
+    assert "1 runs stop before their last epoch" in verdict.reason
+
+
+@pytest.mark.parametrize("claim", MEANS, ids=lambda claim: claim.id)
+def test_a_seed_that_is_there_twice_decides_nothing(claim):
+    made = supported(claim)
+    run = made[judged_rows(claim, made)].run.iloc[0]
+    twice = pd.concat([made, made[made.run == run].assign(run="f" * 16)], ignore_index=True)
+    verdict = claim.judge(twice)
+    assert verdict.status == "inconclusive"
+    assert "several runs" in verdict.reason
+
+
+@pytest.mark.parametrize("claim", MEANS, ids=lambda claim: claim.id)
+def test_runs_of_another_kind_are_not_evidence(claim):
+    made = supported(claim)
+    before = claim.judge(made)
+    foreign = made.assign(run="f" + made.run.str[1:], lr=7.0, value=np.nan)
+    assert claim.judge(pd.concat([made, foreign], ignore_index=True)) == before
+    assert claim.judge(foreign).status == "inconclusive"
+
+
+@pytest.mark.parametrize("claim", [c for c in MEANS if c.study == "terminal_phase"], ids=lambda c: c.id)
+def test_a_run_that_never_reaches_zero_training_error_decides_nothing(claim):
+    if claim.source == "galanti2022":
+        return  # about the last epoch, whatever the training error
+    made = supported(claim)
+    run = made.run.iloc[0]
+    error = (made.run == run) & (made.metric == "error") & (made.split == "train")
+    for remedy in (made.assign(value=made.value.mask(error, 1e-4)), made[~error]):
+        verdict = claim.judge(remedy)
+        assert verdict.status == "inconclusive"
+        assert "never reach training error 0" in verdict.reason
+
+
+@pytest.mark.parametrize("claim", [c for c in MEANS if c.study == "mnist1d"], ids=lambda c: c.id)
+def test_a_sweep_with_a_hole_decides_nothing(claim):
+    made = supported(claim)
+    for run in made.run.unique()[::60]:
+        assert claim.judge(made[made.run != run]).status == "inconclusive"
+    cell = made[made.run == made.run.iloc[0]]
+    axis = "width" if claim.page == "03_double_descent" else "feature_dim"
+    same = (made[axis] == cell[axis].iloc[0]) & (made.architecture == cell.architecture.iloc[0])
+    assert claim.judge(made[~same]).status == "inconclusive"
+
+
+def test_every_optimiser_must_have_run():
+    claim = claims.get("zhu2021-value")
+    made = supported(claim)
+    for name in ("sgd", "adam", "lbfgs"):
+        verdict = claim.judge(made[made.optimizer != name])
+        assert verdict.status == "inconclusive"
+        assert f"fewer than 3 runs of {name}" in verdict.reason
+    assert "no runs below" in claim.judge(made[made.lambda_W == 0.03]).reason
+
+
+def test_a_curvature_other_than_predicted_is_not_supported_and_says_so():
+    claim = claims.get("zhu2021-strict-saddle")
+    made = supported(claim)
+    off = made.assign(value=made.value.mask(made.metric == "curvature_error", 2e-8))
+    assert str(claim.judge(off)) == "not supported: the measured curvature is not the predicted one"
+
+
+# Double descent in particular
+
+
+def errors_by_width(read):
+    return by_width(lambda m, a, o, w, v: read(a, o, w, v) if m == "error" else None)
+
+
+def test_a_curve_without_its_peak_has_none():
+    claim = claims.get("bardazzi2026-peak")
+    assert claim.judge(errors_by_width(lambda a, o, w, v: PEAKED[w])([0, 1, 2])).status == "supported"
+    falling = dict(zip(PEAKED, np.linspace(0.6, 0.3, len(PEAKED)), strict=True))
+    assert claim.judge(errors_by_width(lambda a, o, w, v: falling[w])([0, 1, 2])).status == "not supported"
+    # One configuration without a peak is enough.
+    one = errors_by_width(lambda a, o, w, v: falling[w] if first(a, o) else PEAKED[w])([0, 1, 2])
+    assert claim.judge(one).status == "not supported"
+    # A rise that never comes down again is no peak either.
+    rising = errors_by_width(lambda a, o, w, v: max(PEAKED[w], 0.4) if w > 16 else PEAKED[w])([0, 1, 2])
+    assert claim.judge(rising).status == "not supported"
+
+
+def test_a_peak_that_moves_with_every_seed_is_the_selection_of_a_maximum():
+    # Flat curves with noise: each seed's own maximum looks like a peak, and read off the others it is none.
+    rng = np.random.default_rng(0)
+    noise = {(a, o, w, v): rng.normal(0, 0.03) for a, o in CONFIGURATIONS for w in PEAKED for v in (0, 1, 2)}
+    made = errors_by_width(lambda a, o, w, v: 0.35 + noise[a, o, w, v])([0, 1, 2])
+    assert claims.get("bardazzi2026-peak").judge(made).status != "supported"
+    own = [max(noise[a, o, w, 0] for w in PEAKED) - noise[a, o, 64, 0] for a, o in CONFIGURATIONS]
+    assert max(own) > 0.02, "the control: taken at face value there is a peak"
+
+
+def test_peak_and_minimum_are_chosen_on_the_other_seeds():
+    frame = pd.DataFrame({2: [0.5] * 3, 4: [0.3] * 3, 6: [0.4] * 3, 8: [0.9, 0.4, 0.4], 64: [0.2] * 3})
+    chosen = bardazzi2026.cross_fitted(frame)
+    assert list(chosen.peak) == [6, 8, 8]
+    assert list(chosen.minimum) == [4, 4, 4]
+
+
+@pytest.mark.parametrize("architecture", ["resnet1d", "cnn1d"])
+@pytest.mark.parametrize("width", [2, 16])
+def test_parameter_counts_are_the_networks_own(architecture, width):
+    model = build(architecture, num_classes=10, width=width, generator=generator("init", 0))
+    assert bardazzi2026.parameters(architecture, width) == sum(p.numel() for p in model.parameters())
+
+
+def test_the_claims_judge_the_grids_that_are_recorded():
+    assert {cell.width for cell in CELLS["model_wise"]} == set(bardazzi2026.WIDTHS)
+    assert {cell.feature_dim for cell in CELLS["feature_dimension"]} == set(bardazzi2026.DIMENSIONS)
+
+
+# The arithmetic of verdicts
+
+
+def series(*values):
+    return pd.Series(values, index=range(len(values)), dtype=float)
+
+
+def test_the_interval_is_students_by_hand():
+    verdict = mean_over_seeds(series(1.0, 2.0, 3.0), below=100.0)
+    t = 0.95 * math.sqrt(2 / (4 * 0.975 * 0.025))  # the quantile of two degrees of freedom has a closed form
+    half = t * 1.0 / math.sqrt(3)
+    assert (verdict.number, verdict.n) == (2.0, 3)
+    assert verdict.low == pytest.approx(2 - half, rel=1e-12)
+    assert verdict.high == pytest.approx(2 + half, rel=1e-12)
+
+
+def test_a_ratio_is_averaged_on_the_log_scale():
+    verdict = mean_over_seeds(series(0.1, 1.0, 10.0), above=1e-9, ratio=True)
+    assert verdict.number == pytest.approx(1.0)
+    assert verdict.low * verdict.high == pytest.approx(1.0)
+    assert mean_over_seeds(series(0.1, 0.0, 0.1), below=1.0, ratio=True).status == "inconclusive"
+    assert mean_over_seeds(series(0.1, -1.0, 0.1), below=1.0, ratio=True).status == "inconclusive"
+
+
+@pytest.mark.parametrize(
+    ("values", "options", "status"),
+    [
+        ((1.0, 1.0, 1.0), {"below": 1.0}, "not supported"),
+        ((1.0, 1.0, 1.0), {"above": 1.0}, "not supported"),
+        ((0.9, 0.9, 0.9), {"below": 1.0}, "supported"),
+        ((0.5, 0.5, 0.5), {"above": 0.4, "below": 0.6}, "supported"),
+        ((0.7, 0.7, 0.7), {"above": 0.4, "below": 0.6}, "not supported"),
+        ((0.3, 0.3, 0.3), {"above": 0.4, "below": 0.6}, "not supported"),
+        ((0.5, 0.6, 0.7), {"above": 0.4, "below": 0.6}, "inconclusive"),
+        ((0.9, 0.9, math.nan), {"below": 1.0}, "inconclusive"),
+        ((0.9, 0.9, -math.inf), {"below": 1.0}, "inconclusive"),
+        ((0.9, 0.9), {"below": 1.0}, "inconclusive"),
+        ((), {"below": 1.0}, "inconclusive"),
+    ],
+)
+def test_a_mean_is_judged_by_its_whole_interval(values, options, status):
+    assert mean_over_seeds(series(*values), **options).status == status
+
+
+def test_all_runs_are_judged_by_the_worst():
+    verdict = every_run(series(1.0, 3.0, 2.0), below=3.5)
+    assert (verdict.status, verdict.number, verdict.low, verdict.high, verdict.n) == (
+        "supported",
+        3.0,
+        1.0,
+        3.0,
+        3,
+    )
+    assert every_run(series(1.0, 3.0, 2.0), below=3.0).status == "not supported"
+    assert every_run(series(1.0, 3.0, 2.0), above=1.0).status == "not supported"
+    assert every_run(series(1.0, 3.0, 2.0), above=0.5).number == 1.0
+    assert every_run(series(1.0, math.nan, 2.0), below=9.0).status == "inconclusive"
+    assert every_run(series(1.0, 2.0), below=9.0).status == "inconclusive"
+
+
+def test_a_predicate_needs_a_threshold():
+    for judge in (mean_over_seeds, every_run):
+        with pytest.raises(ValueError, match="needs a threshold"):
+            judge(series(1.0, 2.0, 3.0))
+
+
+def small_table():
+    rows = {(*TRAIN, "error", e): x for e, x in {1: 0.5, 4: 0.0, 9: 0.1, 75: 0.0}.items()}
+    rows |= {(*TRAIN, "loss", e): float(e) for e in (1, 4, 9, 75)} | {(*TEST, "loss", 75): 3.0}
+    return table([(cell, rows) for cell in CELLS["terminal_phase"]])
+
+
+def test_a_value_is_read_at_exactly_the_epoch_asked_for():
+    rows = small_table()
+    epochs = pd.Series({run: e for run, e in zip(rows.run.unique(), (1, 9, 75), strict=True)})
+    assert list(per_run(rows, "loss", epochs, split="train").loc[epochs.index]) == [1.0, 9.0, 75.0]
+    with pytest.raises(Missing, match="loss is missing from 1 of 3 runs"):
+        per_run(rows, "loss", epochs.replace(9, 10), split="train")
+    with pytest.raises(Missing, match="not one number per run"):
+        per_run(rows, "loss", final_epoch(rows))
+    with pytest.raises(Missing, match="nc1_pinv is missing from 3 of 3"):
+        per_run(rows, "nc1_pinv", final_epoch(rows))
+    assert list(terminal_epoch(rows)) == [4, 4, 4]
+    assert list(terminal_epoch(rows, at_most=0.5)) == [1, 1, 1]
+    assert list(final_epoch(rows)) == [75, 75, 75]
+
+
+def test_values_by_seed_refuse_a_seed_that_stands_twice():
+    rows = small_table()
+    values = pd.Series(1.0, index=rows.run.unique())
+    assert list(by_seed(values, rows).index) == [0, 1, 2]
+    with pytest.raises(Missing, match="a seed stands for several runs"):
+        by_seed(values, rows.assign(seed=0))
+
+
+def test_missing_evidence_is_a_verdict_and_an_error_is_an_error():
+    def judge(table):
+        """What it judges."""
+        raise Missing("no runs") if table.empty else KeyError("width")
+
+    wrapped = judged(judge)
+    assert wrapped(pd.DataFrame()) == Verdict("inconclusive", reason="no runs")
+    assert wrapped.__doc__ == "What it judges."
+    with pytest.raises(KeyError):
+        wrapped(pd.DataFrame({"a": [1]}))
+
+
+def test_verdicts_print_with_number_interval_and_n():
+    assert str(Verdict("supported", 0.12345, 0.1, 0.2, 3)) == "supported: 0.123 [0.1, 0.2], n = 3"
+    undecided = Verdict("inconclusive", 1.0, 0.5, 1.5, 3, "the interval straddles the threshold")
+    assert str(undecided) == "inconclusive: 1 [0.5, 1.5], n = 3 (the interval straddles the threshold)"
+    assert claims.lines(pd.DataFrame(), "papyan2020-nc1", "papyan2020-nc4") == (
+        "papyan2020-nc1: inconclusive: nothing recorded yet\npapyan2020-nc4: inconclusive: nothing recorded yet"
+    )
+
+
+def test_all_are_judged_and_a_study_without_a_table_is_undecided():
+    claim = claims.get("papyan2020-nc1")
+    verdicts = claims.judge_all({"terminal_phase": at_end("nc2_etf_means")([0.05] * 3)})
+    assert list(verdicts) == [c.id for c in claims.ALL]
+    assert verdicts["papyan2020-nc2-reached"].status == "supported"
+    assert "nc1_pinv is missing" in verdicts[claim.id].reason
+    assert {v.status for name, v in verdicts.items() if not name.startswith(("papyan", "galanti"))} == {
+        "inconclusive"
+    }

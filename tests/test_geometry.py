@@ -1,0 +1,125 @@
+"""nclib.geometry: the simplex and other frames, and the floor that a small feature space puts under NC2."""
+
+from itertools import pairwise
+from math import sqrt
+
+import pytest
+import torch
+from asserts import assert_close, assert_far_from_zero, assert_orthogonal, assert_simplex, assert_vanishes
+from samplers import generator, normal
+
+from nclib.geometry import (
+    nc2_gram_floor,
+    orthoplex,
+    random_rotation,
+    regular_polygon,
+    simplex_etf,
+    simplex_gram,
+)
+
+
+def distance_from_simplex(V):
+    """The norm that `nc2_gram_floor` bounds, of unit vectors."""
+    return float(torch.linalg.matrix_norm(V @ V.T - simplex_gram(len(V))))
+
+
+@pytest.mark.parametrize("K", [2, 3, 10, 100])
+def test_simplex_gram_has_unit_diagonal_and_the_least_equal_cosine(K):
+    G = simplex_gram(K)
+    off_diagonal = G[~torch.eye(K, dtype=torch.bool)]
+    assert G.dtype == torch.float64 and torch.equal(G.diagonal(), torch.ones(K).double())
+    torch.testing.assert_close(off_diagonal, torch.full_like(off_diagonal, -1 / (K - 1)))
+    assert_vanishes(G.sum(1).abs().max())
+    assert_close(torch.linalg.matrix_norm(G), K / sqrt(K - 1))
+    assert int(torch.linalg.matrix_rank(G)) == K - 1
+
+
+@pytest.mark.parametrize(("K", "d"), [(2, None), (2, 1), (3, 2), (10, 9), (10, 64), (100, None)])
+@pytest.mark.parametrize("rotated", [False, True])
+def test_simplex_etf_is_a_simplex_in_any_dimension_that_holds_one(K, d, rotated):
+    V = simplex_etf(K, d, generator=generator() if rotated else None)
+    assert V.shape == (K, d or K - 1) and V.dtype == torch.float64
+    assert_simplex(V)
+    assert_vanishes(V.sum(0).abs().max())
+
+
+def test_simplex_etf_is_rotated_by_its_generator_alone():
+    first, again = (simplex_etf(5, 8, generator=generator(3)) for _ in range(2))
+    assert torch.equal(first, again)
+    assert_far_from_zero((first - simplex_etf(5, 8, generator=generator(4))).abs().max())
+
+
+@pytest.mark.parametrize("d", [1, 2, 30])
+def test_random_rotation_is_orthogonal(d):
+    assert_orthogonal(random_rotation(d, generator()))
+
+
+def test_random_rotation_favours_no_direction():
+    # QR without the correction of signs would leave every diagonal entry negative: their mean would be near -0.2.
+    draws = generator()
+    entries = torch.stack([random_rotation(8, draws).diagonal() for _ in range(400)])
+    assert abs(float(entries.mean())) < 4 / sqrt(8 * entries.numel())
+
+
+@pytest.mark.parametrize(("K", "d"), [(2, 1), (4, 2), (10, 5), (9, None), (10, None), (6, 5), (3, 7)])
+def test_orthoplex_has_distinct_unit_vertices_with_largest_cosine_zero(K, d):
+    V = orthoplex(K, d)
+    G = V @ V.T
+    assert V.shape == (K, d or -(-K // 2))
+    assert torch.equal(G.diagonal(), torch.ones(K).double())
+    assert (G - torch.eye(K)).max() <= 0 and set(G.unique().tolist()) <= {-1.0, 0.0, 1.0}
+
+
+@pytest.mark.parametrize("K", [2, 3, 10])
+def test_regular_polygon_is_equally_spaced_on_the_unit_circle(K):
+    V = regular_polygon(K)
+    neighbours = (V * V.roll(1, 0)).sum(1)
+    torch.testing.assert_close(
+        neighbours, torch.full_like(neighbours, torch.cos(torch.tensor(2 * torch.pi / K)))
+    )
+    torch.testing.assert_close(V.norm(dim=1), torch.ones(K).double())
+    assert_vanishes(V.sum(0).abs().max())
+
+
+def test_a_triangle_and_a_pair_are_simplices():
+    assert_simplex(regular_polygon(3))
+    assert_simplex(orthoplex(2))
+
+
+@pytest.mark.parametrize(
+    "frame", [regular_polygon(10), orthoplex(10, 5), simplex_etf(10)], ids=["d=2", "d=5", "d=9"]
+)
+def test_floor_is_attained_by_tight_frames_that_sum_to_zero(frame):
+    K, d = frame.shape
+    assert_vanishes(distance_from_simplex(frame) - nc2_gram_floor(K, d), 1e-11)
+
+
+@pytest.mark.parametrize("d", [2, 3, 5, 8])
+def test_nothing_lies_below_the_floor_and_random_vectors_lie_above(d):
+    for seed in range(20):
+        V = torch.nn.functional.normalize(normal(10, d, seed=seed), dim=1)
+        assert distance_from_simplex(V) > nc2_gram_floor(10, d) + 0.01
+
+
+def test_floor_falls_with_the_dimension_and_is_zero_from_K_minus_1_on():
+    floors = [nc2_gram_floor(10, d) for d in range(1, 13)]
+    assert all(a > b for a, b in pairwise(floors[:9]))
+    assert floors[8:] == [0.0] * 4 and floors[7] > 1
+    assert_close(nc2_gram_floor(10, 2), 10 * sqrt(1 / 2 - 1 / 9), 1e-15)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: simplex_gram(1), "K must be an integer of at least 2, got 1"),
+        (lambda: simplex_gram(2.0), "K must be an integer of at least 2, got 2.0"),
+        (lambda: simplex_etf(True), "K must be an integer of at least 2, got True"),
+        (lambda: regular_polygon(0), "K must be an integer of at least 2, got 0"),
+        (lambda: simplex_etf(10, 8), "a simplex ETF of K=10 vectors needs d >= 9 dimensions, got d=8"),
+        (lambda: orthoplex(10, 4), "an orthoplex with K=10 vertices needs d >= 5 dimensions, got d=4"),
+        (lambda: nc2_gram_floor(10, 0), "d must be at least 1, got 0"),
+    ],
+)
+def test_impossible_requests_say_what_is_possible(call, message):
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        call()

@@ -1,0 +1,217 @@
+"""Notebooks: strict parameters inside and around them, and a gate that lets nothing stale or broken through."""
+
+import copy
+import json
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from nclib import notebooks, runs, studies
+from nclib.studies.params import ParameterError
+
+ALL = sorted(notebooks.FOLDER.glob("*.ipynb"))
+NAMES = [path.stem for path in ALL]
+
+
+@pytest.fixture
+def sound(tmp_path):
+    """A notebook that passes the gate, as content and as a way to write a changed copy of it."""
+    cells = [
+        {
+            "cell_type": "code",
+            "source": "q = 2",
+            "metadata": {"tags": ["parameters"]},
+            "execution_count": 1,
+            "outputs": [],
+        },
+        {
+            "cell_type": "code",
+            "source": "# NBVAL_CHECK_OUTPUT\nprint(q)",
+            "metadata": {"mystnb": {"image": {"alt": "two bars of equal height"}}},
+            "execution_count": 2,
+            "outputs": [
+                {"output_type": "stream", "name": "stdout", "text": "2\n"},
+                {"output_type": "display_data", "data": {"image/png": "aGk="}, "metadata": {}},
+            ],
+        },
+    ]
+    content = {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+    content["metadata"]["nclib"] = {"fingerprint": notebooks.fingerprint(content)}
+
+    def judge(change=lambda nb: None, refresh=False):
+        changed = copy.deepcopy(content)
+        change(changed)
+        if refresh:
+            changed["metadata"]["nclib"] = {"fingerprint": notebooks.fingerprint(changed)}
+        path = tmp_path / "n.ipynb"
+        path.write_text(json.dumps(changed))
+        return notebooks.gate(path)
+
+    return judge
+
+
+def test_the_gate_passes_a_sound_notebook(sound):
+    assert sound() == []
+
+
+@pytest.mark.parametrize(
+    ("change", "refresh", "complaint"),
+    [
+        (lambda nb: nb["cells"][1].update(execution_count=None), False, "top to bottom"),
+        (lambda nb: nb["cells"][1].update(execution_count=3), False, "top to bottom"),
+        (lambda nb: nb["cells"][1]["outputs"].append({"output_type": "error"}), False, "holds an error"),
+        (lambda nb: nb["cells"][1]["outputs"][0].update(name="stderr"), False, "stderr"),
+        (lambda nb: nb["cells"][1]["metadata"].clear(), False, "alternative text"),
+        (lambda nb: nb["cells"][0]["metadata"].clear(), False, "exactly one cell tagged"),
+        (lambda nb: nb["cells"][1].update(source="print(q)"), True, "NBVAL_CHECK_OUTPUT"),
+        (lambda nb: nb["cells"][1].update(source="# NBVAL_CHECK_OUTPUT\nprint(q + 1)"), False, "is stale"),
+        (
+            lambda nb: nb["cells"][0]["metadata"]["tags"].append("injected-parameters"),
+            False,
+            "other parameters",
+        ),
+        (
+            lambda nb: nb["cells"][1].update(
+                source="# NBVAL_CHECK_OUTPUT\nnotebooks.sweep(globals(), 'unconstrained')"
+            ),
+            True,
+            None,
+        ),
+    ],
+)
+def test_the_gate_names_what_is_wrong(sound, change, refresh, complaint):
+    if complaint is None:  # the parameters cell's q is no parameter of that study
+        with pytest.raises(ParameterError, match="unknown parameter 'q'"):
+            sound(change, refresh)
+    else:
+        assert any(complaint in problem for problem in sound(change, refresh))
+
+
+def test_the_gate_refuses_runs_that_are_not_published(sound):
+    def ask_for_a_new_run(nb):
+        nb["cells"][0]["source"] = "seeds = '999'"
+        nb["cells"][1]["source"] += "\nnotebooks.sweep(globals(), 'unconstrained', seeds='seed')"
+
+    assert any("not published" in problem for problem in sound(ask_for_a_new_run, refresh=True))
+
+
+def test_the_gate_refuses_runs_of_an_older_generation(sound, monkeypatch):
+    def ask_for_a_recorded_run(nb):
+        nb["cells"][0]["source"] = "seeds = '0'"
+        nb["cells"][1]["source"] += "\nnotebooks.sweep(globals(), 'unconstrained', seeds='seed')"
+
+    assert sound(ask_for_a_recorded_run, refresh=True) == []
+    monkeypatch.setattr(runs, "generation", lambda study: 99)
+    assert any("before numbers moved" in problem for problem in sound(ask_for_a_recorded_run, refresh=True))
+
+
+def test_the_fingerprint_follows_records_and_claims(sound, monkeypatch, tmp_path):
+    content = json.loads(ALL[0].read_text())
+    before = notebooks.fingerprint(content)
+    assert notebooks.fingerprint(content) == before
+    monkeypatch.setattr(runs, "PUBLISHED", runs.SMOKE)
+    assert notebooks.fingerprint(content) != before
+
+
+@pytest.mark.parametrize("path", ALL, ids=NAMES)
+def test_every_published_notebook_passes_the_gate(path):
+    assert notebooks.gate(path) == []
+
+
+@pytest.mark.parametrize("profile", notebooks.PROFILES)
+def test_profiles_have_a_section_for_every_notebook_and_no_other(profile):
+    content = yaml.safe_load((notebooks.FOLDER / "params" / f"{profile}.yml").read_text())
+    assert sorted(content) == NAMES
+
+
+@pytest.mark.parametrize("profile", notebooks.PROFILES)
+@pytest.mark.parametrize("path", ALL, ids=NAMES)
+def test_profiles_hold_parameters_that_the_notebook_accepts(path, profile):
+    chosen = notebooks.parameters(path, {}, profile)
+    assert set(chosen) <= set(notebooks.declared(path))
+
+
+@pytest.mark.parametrize("path", ALL, ids=NAMES)
+def test_every_notebook_executes_under_the_smoke_profile(path, tmp_path, monkeypatch):
+    monkeypatch.setenv("NCLIB_RESULTS", str(tmp_path / "results"))
+    output = tmp_path / path.name
+    if (
+        path.stem == "scoreboard"
+    ):  # its smoke profile is a filter: nothing to train, and nothing may be written
+        board = (runs.ROOT / "data" / "scoreboard.csv").read_bytes()
+    notebooks.execute(path, notebooks.parameters(path, {}, "smoke"), output)
+    executed = json.loads(output.read_text())
+    code = [c for c in executed["cells"] if c["cell_type"] == "code"]
+    assert [c["execution_count"] for c in code] == list(range(1, len(code) + 1))
+    assert not any(o["output_type"] == "error" for c in code for o in c["outputs"])
+    if path.stem == "scoreboard":
+        assert (runs.ROOT / "data" / "scoreboard.csv").read_bytes() == board
+
+
+def test_a_failing_notebook_leaves_no_output_and_says_why_in_one_line(tmp_path):
+    path = tmp_path / "{braces} in a name.ipynb"
+    cell = {
+        "cell_type": "code",
+        "source": "raise ValueError('the width is odd')",
+        "metadata": {},
+        "id": "a",
+        "outputs": [],
+    }
+    path.write_text(
+        json.dumps(
+            {"cells": [cell | {"execution_count": None}], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+        )
+    )
+    with pytest.raises(notebooks.ExecutionError, match=r"^the width is odd$"):
+        notebooks.execute(path, {}, tmp_path / "out.ipynb")
+    assert not (tmp_path / "out.ipynb").exists()
+
+
+def test_plain_papermill_stops_at_a_mistyped_name_and_names_it(tmp_path):
+    notebook = notebooks.FOLDER / "01_terminal_phase.ipynb"
+    done = subprocess.run(
+        [sys.executable, "-m", "papermill", str(notebook), str(tmp_path / "out.ipynb"), "-p", "epohcs", "2"],
+        capture_output=True, text=True, cwd=runs.ROOT, timeout=120,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert "unknown parameter 'epohcs': did you mean 'epochs'?" in done.stderr
+
+
+def test_sweep_checks_every_variable_of_the_notebook():
+    good = {"seeds": "0-2", "width": 16, "_": 3, "In": [], "math": sys}
+    assert [p.seed for p in notebooks.sweep(good, "terminal_phase", seeds="seed")] == [0, 1, 2]
+    with pytest.raises(ParameterError, match="unknown parameter 'widht': did you mean 'width'"):
+        notebooks.sweep(good | {"widht": 3}, "terminal_phase", seeds="seed")
+    with pytest.raises(ParameterError, match="width: expected int, got str"):
+        notebooks.sweep(good | {"width": "16"}, "terminal_phase", seeds="seed")
+    with pytest.raises(ParameterError, match="seeds: cannot read 'a'"):
+        notebooks.sweep(good | {"seeds": "a"}, "terminal_phase", seeds="seed")
+    with pytest.raises(ParameterError, match="width must be at least 1"):
+        notebooks.sweep(good | {"width": -4}, "terminal_phase", seeds="seed")
+
+
+def test_an_axis_may_bind_several_parameters():
+    good = {"pairs": "32:32, 8:64", "seeds": "0-1"}
+    cells = notebooks.sweep(good, "representations", pairs="width:width_b", seeds="seed")
+    assert [(p.width, p.width_b, p.seed) for p in cells] == [(32, 32, 0), (32, 32, 1), (8, 64, 0), (8, 64, 1)]
+    for bad in ("32", "32:32:3", "32:x", "32:-1"):
+        with pytest.raises(ParameterError):
+            notebooks.sweep(good | {"pairs": bad}, "representations", pairs="width:width_b", seeds="seed")
+
+
+def test_check_refuses_unknown_names_and_wrong_types():
+    notebooks.check({"K": 3, "noise": 0.1}, K=int, noise=float)
+    with pytest.raises(ParameterError, match="unknown parameter 'nois'"):
+        notebooks.check({"K": 3, "noise": 0.1, "nois": 1.0}, K=int, noise=float)
+    with pytest.raises(ParameterError, match="K: expected int, got bool"):
+        notebooks.check({"K": True, "noise": 0.1}, K=int, noise=float)
+
+
+@pytest.mark.parametrize("path", [p for p in ALL if notebooks.sweeps(p)], ids=lambda p: p.stem)
+def test_the_defaults_of_every_notebook_name_published_runs(path):
+    for study, axes in notebooks.sweeps(path):
+        cells = notebooks.resolve(notebooks.declared(path), study, axes)
+        assert cells
+        assert {studies.key(study, p) for p in cells} <= set(runs.published_index(study))

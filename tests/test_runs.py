@@ -1,0 +1,448 @@
+"""The run store: found by parameters, written whole or not at all, never made twice, never read when damaged."""
+
+import hashlib
+import json
+import multiprocessing
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from nclib import runs, tables
+
+ENVIRONMENT = {"device": "cpu", "threads": 1, "deterministic": False}
+DATA = {"train": "abc"}
+
+
+@dataclass(frozen=True)
+class Params:
+    seed: int = 0
+    lr: float = 0.1
+    name: str = "é"
+    late: int = field(default=7, metadata={"absent": 7})
+
+
+@pytest.fixture(autouse=True)
+def store(tmp_path, monkeypatch):
+    """A store of its own for every test: fresh results, published records and smoke records."""
+    monkeypatch.setenv("NCLIB_RESULTS", str(tmp_path / "results"))
+    monkeypatch.setattr(runs, "PUBLISHED", tmp_path / "published")
+    monkeypatch.setattr(runs, "SMOKE", tmp_path / "smoke")
+    return tmp_path
+
+
+def rows(*values, metric="error"):
+    plain = {"split": "train", "labels": "clean", "layer": "features", "metric": metric}
+    return [plain | {"epoch": i, "value": v} for i, v in enumerate(values or (0.5, 1 / 3))]
+
+
+def make(params=None, study="study", produce=None, arrays=None, **more):
+    made = produce or (lambda folder: (rows(), arrays or {}))
+    return runs.record(study, params or Params(), DATA, made, ENVIRONMENT, **more)
+
+
+def never(folder):
+    raise AssertionError("a recorded run was made again")
+
+
+def files(folder):
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file())
+
+
+# Keys
+
+
+def test_the_key_is_sixteen_digits_of_the_hash_of_canonical_json():
+    text = (
+        '{"data":{"test":"b","train":"a"},"params":{"lr":0.1,"name":"\\u00e9","seed":3},'
+        '"schema":1,"study":"terminal_phase"}'
+    )
+    expected = hashlib.sha256(text.encode()).hexdigest()[:16]
+    found = runs.key("terminal_phase", Params(seed=3), {"train": "a", "test": "b"})
+    assert found == expected == "8c8e03a3c0690aa1"
+
+
+def test_a_parameter_added_later_leaves_old_keys_as_they_were():
+    @dataclass(frozen=True)
+    class Before:
+        seed: int = 0
+        lr: float = 0.1
+        name: str = "é"
+
+    assert runs.key("study", Params(), DATA) == runs.key("study", Before(), DATA)
+    assert runs.key("study", Params(late=8), DATA) != runs.key("study", Before(), DATA)
+    assert "late" not in runs.resolved(Params())
+    assert runs.resolved(Params(late=8))["late"] == 8
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"lr": 0.2}, {"name": "e"}, {"late": 0}])
+def test_every_parameter_the_study_the_data_and_the_schema_name_the_run(change, monkeypatch):
+    ours = runs.key("study", Params(), DATA)
+    assert runs.key("study", Params(**change), DATA) != ours
+    assert runs.key("studie", Params(), DATA) != ours
+    assert runs.key("study", Params(), {"train": "abd"}) != ours
+    monkeypatch.setattr(tables, "SCHEMA", 2)
+    assert runs.key("study", Params(), DATA) != ours
+
+
+def test_a_key_never_holds_what_is_no_number():
+    with pytest.raises(ValueError, match="JSON"):
+        runs.key("study", Params(lr=float("nan")), DATA)
+
+
+# Recording
+
+
+def test_a_run_is_recorded_with_its_numbers_parameters_and_provenance():
+    run = make(arrays={"means": np.arange(6.0).reshape(2, 3)})
+    assert list(run.rows.value) == [0.5, float(np.float32(1 / 3))]
+    assert run.key == runs.key("study", Params(), DATA)
+    assert run.params == {"seed": 0, "lr": 0.1, "name": "é"}
+    assert (run.table.lr == 0.1).all()
+    assert list(run.table.columns) == [*tables.COLUMNS, "lr", "name"]
+    np.testing.assert_array_equal(run.arrays["means"], np.arange(6.0).reshape(2, 3))
+    assert run.provenance["status"] == "done"
+    assert run.provenance["generation"] == 0
+    assert run.provenance.keys() >= {
+        "commit",
+        "dirty",
+        "versions",
+        "host",
+        "started",
+        "seconds",
+        *ENVIRONMENT,
+    }
+    assert make(Params(seed=1)).arrays == {}
+
+
+def test_a_recorded_run_is_found_and_not_made_again(store):
+    first = make()
+    again = make(produce=never)
+    pd.testing.assert_frame_equal(again.rows, first.rows)
+    assert again.provenance == first.provenance
+    assert runs.find("study", first.key).key == first.key
+    assert runs.find("study", "0" * 16) is None
+    assert runs.find("other", first.key) is None
+    assert files(store) == [f"results/study/{first.key}/{name}" for name in ("record.json", "table.parquet")]
+
+
+def test_a_failure_leaves_its_traceback_and_no_record_and_a_success_clears_it(store):
+    def fails(folder):
+        (folder / "checkpoint.pt").write_bytes(b"so far")
+        raise ZeroDivisionError("at step 3")
+
+    with pytest.raises(ZeroDivisionError, match="at step 3"):
+        make(produce=fails)
+    key = runs.key("study", Params(), DATA)
+    assert runs.find("study", key) is None
+    note = json.loads((store / "results" / "study" / f"{key}.failed.json").read_text())
+    assert note["provenance"]["error"] == "ZeroDivisionError: at step 3"
+    assert "fails" in note["provenance"]["traceback"]
+    assert runs.unfinished("study") == {key: "failed: ZeroDivisionError: at step 3"}
+    seen = []
+    make(produce=lambda folder: seen.append((folder / "checkpoint.pt").read_bytes()) or (rows(), {}))
+    assert seen == [b"so far"], "the checkpoint did not outlive the failure"
+    assert runs.unfinished("study") == {}
+    assert files(store) == [f"results/study/{key}/{name}" for name in ("record.json", "table.parquet")]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        rows(metric="nc1"),
+        rows(0.5) * 2,
+        [{"epoch": 1, "value": 0.5}],
+    ],
+)
+def test_rows_that_are_no_table_are_not_recorded(store, bad):
+    with pytest.raises(ValueError, match=r"label|twice|exactly"):
+        make(produce=lambda folder: (bad, {}))
+    assert runs.find("study", runs.key("study", Params(), DATA)) is None
+
+
+def test_a_kill_while_writing_leaves_nothing_that_could_be_read(store, monkeypatch):
+    def killed(table, path):
+        path.write_bytes(b"half a table")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken:
+        broken.setattr(tables, "write", killed)
+        with pytest.raises(KeyboardInterrupt):
+            make()
+    key = runs.key("study", Params(), DATA)
+    assert runs.find("study", key) is None
+    assert not list((store / "results").rglob("*.parquet"))
+    assert runs.unfinished("study") == {key: "begun"}
+    assert make().key == key
+
+
+def test_seconds_of_earlier_sessions_are_added_once():
+    def first(folder):
+        (folder / "seconds").write_text("100.0")
+        raise KeyboardInterrupt
+
+    def second(folder):
+        (folder / "seconds").write_text("100.2")  # as a checkpoint does: earlier sessions and this one
+        return rows(), {}
+
+    with pytest.raises(KeyboardInterrupt):
+        make(produce=first)
+    assert 100 <= make(produce=second).provenance["seconds"] < 102
+
+
+def _hold(results, key, ready, release):
+    base = results / "study"
+    base.mkdir(parents=True, exist_ok=True)
+    with runs._lock(base / f".{key}.lock", "study", key):
+        ready.set()
+        release.wait(30)
+
+
+def test_a_run_that_another_process_makes_is_not_made_twice(store):
+    context = multiprocessing.get_context("fork")
+    ready, release = context.Event(), context.Event()
+    key = runs.key("study", Params(), DATA)
+    other = context.Process(target=_hold, args=(store / "results", key, ready, release))
+    other.start()
+    try:
+        assert ready.wait(30)
+        with pytest.raises(runs.RecordError, match=f"{key} is being recorded by another process"):
+            make(produce=never)
+        make(Params(seed=1))  # another run is nobody else's business
+    finally:
+        release.set()
+        other.join(30)
+    assert make().key == key
+
+
+def test_a_run_finished_by_another_process_meanwhile_is_taken_and_leaves_nothing_begun(monkeypatch):
+    done = make()
+    answers = [None, done]
+    monkeypatch.setattr(runs, "find", lambda *a: answers.pop(0))
+    assert make(produce=never) is done
+    assert runs.unfinished("study") == {}
+
+
+@pytest.mark.parametrize("name", ["record.json", "table.parquet"])
+@pytest.mark.parametrize("damage", ["cut", "empty", "gone"])
+def test_a_damaged_fresh_record_is_named_and_never_read_as_data(store, name, damage):
+    folder = store / "results" / "study" / make().key
+    path = folder / name
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:-40] if damage == "cut" else b"")
+    with pytest.raises(runs.RecordError, match=f"{folder.name} cannot be read .*delete that folder"):
+        make(produce=never)
+
+
+def test_damaged_arrays_are_named(store):
+    run = make(arrays={"means": np.arange(500.0)})
+    run.arrays_path.write_bytes(run.arrays_path.read_bytes()[:-60])
+    with pytest.raises(runs.RecordError, match=r"arrays\.npz cannot be read"):
+        _ = runs.find("study", run.key).arrays
+
+
+# Publication
+
+
+def smoke_generation(store, number):
+    (store / "smoke").mkdir(exist_ok=True)
+    (store / "smoke" / "study.json").write_text(json.dumps({"generation": number}))
+
+
+def empty_results(store):
+    (store / "results").rename(store / "put_away")
+
+
+def test_publishing_appends_chunks_and_rewrites_nothing(store):
+    first = make(arrays={"means": np.ones(3)})
+    assert runs.publish("study") == (1, [])
+    before = {name: (store / "published" / name).read_bytes() for name in files(store / "published")}
+    assert sorted(before) == ["study/0001.json", "study/0001.parquet", f"study/{first.key}.npz"]
+    assert runs.publish("study") == (0, [])
+    assert files(store / "published") == sorted(before)
+    second, third = make(Params(seed=1)), make(Params(seed=2))
+    assert runs.publish("study") == (2, [])
+    assert all((store / "published" / name).read_bytes() == content for name, content in before.items())
+    assert set(runs.published_index("study")) == {first.key, second.key, third.key}
+    assert sorted(p.name for p in (store / "published" / "study").glob("*.parquet")) == [
+        "0001.parquet",
+        "0002.parquet",
+    ]
+
+
+def test_a_published_run_reads_as_the_fresh_one_did(store):
+    fresh = {seed: make(Params(seed=seed), arrays={"means": np.full(3, seed)}) for seed in range(3)}
+    arrays = {seed: run.arrays for seed, run in fresh.items()}
+    runs.publish("study")
+    empty_results(store)
+    for seed, run in fresh.items():
+        found = make(Params(seed=seed), produce=never)
+        pd.testing.assert_frame_equal(found.rows, run.rows)
+        pd.testing.assert_frame_equal(found.table, run.table)
+        assert (found.key, found.params, found.provenance) == (run.key, run.params, run.provenance)
+        np.testing.assert_array_equal(found.arrays["means"], arrays[seed]["means"])
+    everything = runs.published("study")
+    assert len(everything) == 6
+    assert set(everything.seed) == {0, 1, 2}
+    assert (everything.lr == 0.1).all()
+    assert runs.published("nothing").empty
+
+
+def test_a_chunk_above_the_limit_is_split_and_one_run_above_it_is_refused(store, monkeypatch):
+    generator = np.random.default_rng(0)
+    for seed in range(4):
+        make(Params(seed=seed), produce=lambda folder: (rows(*generator.random(3000)), {}))
+    sizes = [p.stat().st_size for p in (store / "results").rglob("table.parquet")]
+    monkeypatch.setattr(runs, "CHUNK_LIMIT", 2 * max(sizes))
+    assert runs.publish("study") == (4, [])
+    chunks = list((store / "published" / "study").glob("*.parquet"))
+    assert len(chunks) >= 2
+    assert max(p.stat().st_size for p in chunks) <= runs.CHUNK_LIMIT
+    assert len(runs.published_index("study")) == 4
+    assert len(runs.published("study")) == 12_000
+    make(Params(seed=9), produce=lambda folder: (rows(*generator.random(3000)), {}))
+    monkeypatch.setattr(runs, "CHUNK_LIMIT", 100)
+    with pytest.raises(runs.RecordError, match="alone exceeds 100 bytes"):
+        runs.publish("study")
+    assert len(runs.published_index("study")) == 4
+    assert list((store / "published" / "study").glob("*.tmp")) == []
+
+
+def test_the_limit_itself_is_below_five_megabytes():
+    assert runs.CHUNK_LIMIT < 5_000_000
+
+
+def test_a_run_of_another_generation_is_not_published_and_a_published_one_becomes_stale(store):
+    smoke_generation(store, 1)
+    old = make()
+    assert old.provenance["generation"] == 1
+    runs.publish("study")
+    assert runs.stale("study") == []
+    waiting = make(Params(seed=1))
+    smoke_generation(store, 2)
+    assert runs.stale("study") == [old.key]
+    count, refused = runs.publish("study")
+    assert count == 0
+    assert refused == [f"{waiting.key}: made under generation 1, now 2: record it again"]
+    new = make(Params(seed=2))
+    assert runs.publish("study")[0] == 1
+    assert runs.stale("study") == [old.key]
+    assert set(runs.published_index("study")) == {old.key, new.key}
+
+
+def test_what_is_unfinished_is_not_published(store):
+    with pytest.raises(ZeroDivisionError):
+        make(produce=lambda folder: 1 / 0)
+    assert runs.publish("study") == (0, [])
+
+
+def published_run(store):
+    run = make(arrays={"means": np.arange(500.0)})
+    runs.publish("study")
+    empty_results(store)
+    return run.key, store / "published" / "study"
+
+
+def test_an_altered_published_number_is_refused(store):
+    key, folder = published_run(store)
+    altered = tables.read(folder / "0001.parquet").assign(value=0.0)
+    tables.write(altered, folder / "0001.parquet")
+    with pytest.raises(runs.RecordError, match=r"0001\.parquet does not match the checksum .*git checkout"):
+        runs.find("study", key)
+    with pytest.raises(runs.RecordError, match=r"0001\.parquet does not match"):
+        runs.published("study")
+
+
+def test_a_missing_published_table_is_named(store):
+    key, folder = published_run(store)
+    (folder / "0001.parquet").unlink()
+    with pytest.raises(runs.RecordError, match=r"0001\.parquet is missing"):
+        runs.find("study", key)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"runs": 3}'])
+def test_a_damaged_published_index_is_named(store, content):
+    key, folder = published_run(store)
+    (folder / "0001.json").write_text(content)
+    with pytest.raises(runs.RecordError, match=r"0001\.json is not"):
+        runs.find("study", key)
+
+
+def test_damaged_published_arrays_are_named(store):
+    key, folder = published_run(store)
+    path = folder / f"{key}.npz"
+    path.write_bytes(path.read_bytes()[:-60])
+    with pytest.raises(runs.RecordError, match=rf"{key}\.npz cannot be read"):
+        _ = runs.find("study", key).arrays
+
+
+def test_a_damaged_smoke_note_is_named(store):
+    smoke_generation(store, 1)
+    (store / "smoke" / "study.json").write_text("{")
+    with pytest.raises(runs.RecordError, match=r"study\.json is not readable JSON"):
+        runs.generation("study")
+
+
+def test_a_chunk_is_there_only_once_its_index_is(store, monkeypatch):
+    run = make()
+
+    def killed(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as broken:
+        broken.setattr(runs.json, "dumps", killed)
+        with pytest.raises(KeyboardInterrupt):
+            runs.publish("study")
+    assert runs.published_index("study") == {}
+    assert runs.publish("study") == (1, [])
+    assert set(runs.published_index("study")) == {run.key}
+    assert len(runs.published("study")) == 2
+
+
+# The line under a figure
+
+
+def test_the_origin_names_runs_commit_version_device_and_generation(store):
+    smoke_generation(store, 4)
+    made = [make(Params(seed=seed)) for seed in range(5)]
+    one = runs.origin("study", made[0].table)
+    commit = str(made[0].provenance["commit"])[:7]
+    assert one.startswith(f"Made from 1 run of study ({made[0].key[:8]}); commit {commit}")
+    assert f"torch {made[0].provenance['versions']['torch']}; cpu; generation 4." in one
+    five = runs.origin("study", pd.concat([run.table for run in made]))
+    shown = ", ".join(run.key[:8] for run in made[:3])
+    assert five.startswith(f"Made from 5 runs of study ({shown} and 2 more); ")
+    assert five == runs.origin("study", pd.concat([run.table for run in made]))
+
+
+def test_a_table_whose_runs_are_not_in_the_store_has_no_origin():
+    run = make()
+    with pytest.raises(runs.RecordError, match="1 of 2 runs in this table are not in the run store"):
+        runs.origin("study", pd.concat([run.table, run.table.assign(run="f" * 16)]))
+
+
+# What is committed
+
+
+STUDIES = sorted(p.name for p in runs.PUBLISHED.glob("*") if p.is_dir())
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_committed_records_are_whole_and_named_by_what_they_hold(study, monkeypatch):
+    monkeypatch.undo()
+    table = runs.published(study)  # verifies every chunk's checksum
+    index = runs.published_index(study)
+    assert set(table.run) == set(index)
+    assert runs.stale(study) == []
+    for key, (entry, chunk) in index.items():
+        content = {"study": study, "schema": tables.SCHEMA, "params": entry["params"], "data": entry["data"]}
+        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        assert hashlib.sha256(text.encode()).hexdigest()[:16] == key
+        assert entry["provenance"]["status"] == "done"
+        assert chunk.stat().st_size < 5_000_000
+    for path in (runs.PUBLISHED / study).glob("*.npz"):
+        assert path.stem in index
+        assert runs.find(study, path.stem).arrays
