@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import multiprocessing
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -191,28 +190,15 @@ def test_seconds_of_earlier_sessions_are_added_once():
     assert 100 <= make(produce=second).provenance["seconds"] < 102
 
 
-def _hold(results, key, ready, release):
-    base = results / "study"
-    base.mkdir(parents=True, exist_ok=True)
-    with runs._lock(base / f".{key}.lock", "study", key):
-        ready.set()
-        release.wait(30)
-
-
-def test_a_run_that_another_process_makes_is_not_made_twice(store):
-    context = multiprocessing.get_context("fork")
-    ready, release = context.Event(), context.Event()
+def test_a_run_that_is_being_made_is_not_made_twice(store):
     key = runs.key("study", Params(), DATA)
-    other = context.Process(target=_hold, args=(store / "results", key, ready, release))
-    other.start()
-    try:
-        assert ready.wait(30)
+    base = store / "results" / "study"
+    base.mkdir(parents=True)
+    with runs._lock(base / f".{key}.lock", "study", key):  # an open file's lock: as good as another process
         with pytest.raises(runs.RecordError, match=f"{key} is being recorded by another process"):
             make(produce=never)
         make(Params(seed=1))  # another run is nobody else's business
-    finally:
-        release.set()
-        other.join(30)
+    assert runs.unfinished("study") == {}
     assert make().key == key
 
 
