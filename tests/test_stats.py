@@ -103,6 +103,16 @@ def test_merging_keeps_the_digits_that_an_offset_would_eat():
     assert abs(float(naive) / float(H.var(correction=0)) - 1) > 0.1
 
 
+def test_sums_are_taken_about_a_sample_so_that_an_offset_costs_no_digits():
+    # At 2^50 float64 still holds every integer, but sums of a thousand such numbers it does not.
+    y = torch.arange(1000) % 2
+    H = torch.stack([y * 3 + torch.arange(1000) // 2 % 5, torch.arange(1000) // 2 % 5], 1).double()
+    expected, shifted = ClassStats.of(H, y, 2), ClassStats.of(H + 2.0**50, y, 2)
+    assert expected.mu.tolist() == [[2, 2], [5, 2]]
+    assert torch.equal(shifted.mu - 2.0**50, expected.mu)
+    assert torch.equal(shifted.within, expected.within) and expected.within.tolist() == [2000, 2000]
+
+
 def test_statistics_that_do_not_fit_together_are_refused():
     a = ClassStats.of(*clusters(4, 6), 4)
     with pytest.raises(
