@@ -36,3 +36,9 @@ def load(path: Path) -> tuple[str, list[StudyParams]]:
 def published() -> dict[str, tuple[str, list[StudyParams]]]:
     """Every grid of the repository by name."""
     return {path.stem: load(path) for path in sorted(FOLDER.glob("*.yml"))}
+
+
+def cells(name: str) -> list[tuple[str, StudyParams]]:
+    """The (study, params) of every run of one of the repository's grids."""
+    study, group = load(FOLDER / f"{name}.yml")
+    return [(study, params) for params in group]
