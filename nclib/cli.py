@@ -26,6 +26,9 @@ def main(argv: list[str] | None = None) -> int:
     except (ParameterError, DataError, RecordError, ExecutionError) as error:
         print(f"nclib: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # the reader (head, less) has seen enough
+        sys.stdout = None
+        return 0
     except KeyboardInterrupt:
         print("nclib: interrupted; the same command goes on where this one stopped", file=sys.stderr)
         return 130

@@ -224,8 +224,23 @@ def _strip(notebook: dict) -> None:
     for cell in notebook["cells"]:
         for name in ("execution", "papermill"):
             cell["metadata"].pop(name, None)
-        if "parameters" not in cell["metadata"].get("tags", [True]) and cell["metadata"].get("tags") == []:
-            cell["metadata"].pop("tags")
+        if cell["metadata"].get("tags") == []:
+            del cell["metadata"]["tags"]
+        if "outputs" in cell:
+            cell["outputs"] = _merged(cell["outputs"])
+
+
+def _merged(outputs: list[dict]) -> list[dict]:
+    """Outputs with neighbouring pieces of one stream joined: where they are cut depends on the moment of a flush."""
+    merged: list[dict] = []
+    for output in outputs:
+        last = merged[-1] if merged else {}
+        if output["output_type"] == last.get("output_type") == "stream" and output["name"] == last["name"]:
+            text = "".join(last["text"]) + "".join(output["text"])
+            merged[-1] = last | {"text": text.splitlines(keepends=True)}
+        else:
+            merged.append(output)
+    return merged
 
 
 def fingerprint(notebook: dict) -> str:

@@ -169,6 +169,22 @@ def test_a_failing_notebook_leaves_no_output_and_says_why_in_one_line(tmp_path):
     assert not (tmp_path / "out.ipynb").exists()
 
 
+def test_where_a_stream_was_cut_leaves_no_trace():
+    def stream(name, *text):
+        return {"output_type": "stream", "name": name, "text": list(text)}
+
+    picture = {"output_type": "display_data", "data": {}, "metadata": {}}
+    pieces = [
+        stream("stdout", "a\n"),
+        stream("stdout", "b\n", "c\n"),
+        picture,
+        stream("stdout", "d"),
+        stream("stderr", "e"),
+    ]
+    whole = [stream("stdout", "a\n", "b\n", "c\n"), picture, stream("stdout", "d"), stream("stderr", "e")]
+    assert notebooks._merged(pieces) == notebooks._merged(whole) == whole
+
+
 def test_plain_papermill_stops_at_a_mistyped_name_and_names_it(tmp_path):
     notebook = notebooks.FOLDER / "01_terminal_phase.ipynb"
     done = subprocess.run(
