@@ -1,4 +1,4 @@
-"""The command line: execute, record, publish, status, data, smoke."""
+"""The command line: execute, record, publish, status, gc, data, smoke."""
 
 import argparse
 import sys
@@ -16,7 +16,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command; 0 when it did what was asked, 2 with one line on stderr when it could not."""
+    """Run one command: 0 when it did what was asked, 1 when runs failed, 2 with one line when it could not."""
     arguments = _parser().parse_args(argv)
     from nclib.notebooks import ExecutionError
     from nclib.studies.params import ParameterError
@@ -59,17 +59,29 @@ def _parser() -> argparse.ArgumentParser:
     )
 
     sub = command("record", _record, "train and record the runs that are missing")
-    sub.add_argument("study", nargs="?", help="a study, with -p for parameters and comma-separated axes")
+    sub.add_argument("study", nargs="?", help="a study: runs named by -p, or those its notebooks ask for")
     parameter(sub)
-    sub.add_argument("--grid", type=Path, help="a grid file instead of a study")
+    sub.add_argument(
+        "--profile", choices=("smoke", "quick", "paper"), help="what the study's notebooks ask for under it"
+    )
+    sub.add_argument("--grid", type=Path, metavar="FILE", help="the runs of a grid file")
     sub.add_argument("--all", action="store_true", help="every grid in data/grids")
-    sub.add_argument("--workers", type=int, help="processes, one thread each; as many as cores by default")
+    sub.add_argument("--seeds", help='in place of the seeds named elsewhere: "0-9" or "0,3"')
+    sub.add_argument(
+        "--workers", type=int, help="processes, one thread each; by default as many as cores, or GPUs"
+    )
+    sub.add_argument("--scheduler", metavar="ADDRESS", help="a Dask scheduler whose workers do the work")
     sub.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
 
     sub = command("publish", _publish, "append finished runs to data/runs")
     sub.add_argument("study", nargs="?", help="one study; all by default")
 
-    command("status", _status, "per grid: recorded, published, stale, failed, missing")
+    command(
+        "status", _status, "per grid, and per study and profile: recorded, running, failed, missing, stale"
+    )
+
+    sub = command("gc", _gc, "remove what nothing refers to from the results, after asking")
+    sub.add_argument("--yes", action="store_true", help="do not ask")
 
     sub = command("data", _data, "list, fetch or verify the data")
     sub.add_argument("action", nargs="?", choices=("list", "fetch", "verify"), default="list")
@@ -97,33 +109,68 @@ def _execute(arguments: argparse.Namespace) -> None:
             f"there is no folder {output.parent} to write {output.name} into: make it first"
         )
     # Train here rather than in the kernel: the progress is seen, and an error is its own one line.
-    studies.record(notebooks.cells(notebook, chosen))
+    studies.record(notebooks.cells(notebook, chosen)).raise_failures()
     notebooks.execute(notebook, chosen, output, progress=sys.stderr.isatty())
     print(f"wrote {output}")
 
 
-def _record(arguments: argparse.Namespace) -> None:
+def _record(arguments: argparse.Namespace) -> int:
     from nclib import studies
-    from nclib.notebooks import resolve
-    from nclib.studies import grids
     from nclib.studies.params import ParameterError
 
-    if sum(map(bool, (arguments.study, arguments.grid, arguments.all))) != 1:
-        raise ParameterError("name one of: a study, --grid FILE, --all")
     if arguments.workers is not None and arguments.workers < 1:
         raise ParameterError(f"--workers must be at least 1, got {arguments.workers}")
-    if arguments.study:
-        fields = studies.get(arguments.study).Params.__dataclass_fields__
-        given = dict(arguments.parameters)
-        axes = {name: name for name in given if name in fields}
-        cells = [(arguments.study, params) for params in resolve(given, arguments.study, axes)]
-    else:
-        if arguments.parameters:
-            raise ParameterError("-p goes with a study: a grid file names its parameters itself")
-        chosen = grids.published().values() if arguments.all else [grids.load(arguments.grid)]
-        cells = [(study, params) for study, group in chosen for params in group]
-    made = studies.record(cells, workers=arguments.workers, device=arguments.device)
-    print(f"{len(cells)} runs: {made} recorded now, {len(cells) - made} before")
+    if arguments.workers and arguments.scheduler:
+        raise ParameterError("--workers goes without --scheduler: a Dask cluster has the workers it has")
+    if arguments.device == "cuda" and not arguments.scheduler:
+        studies.require_cuda()
+    report = studies.record(
+        _named(arguments),
+        workers=arguments.workers,
+        scheduler=arguments.scheduler,
+        device=arguments.device,
+    )
+    print(report.table().to_string())
+    for line in report.failures[:5]:
+        print(f"nclib: {line}", file=sys.stderr)
+    if len(report.failures) > 5:
+        print(f"nclib: and {len(report.failures) - 5} more failed; see `nclib status`", file=sys.stderr)
+    return 1 if report.failures else 0
+
+
+def _named(arguments: argparse.Namespace) -> list:
+    """The (study, params) that the arguments of `record` name."""
+    from nclib import notebooks, studies
+    from nclib.studies import grids
+    from nclib.studies.params import ParameterError, axis, check_names
+
+    study, grid, profile = arguments.study, arguments.grid, arguments.profile
+    if not (study or grid or arguments.all):
+        raise ParameterError("name one of: a study, --grid FILE, --all")
+    if sum(map(bool, (grid, arguments.all, profile))) > 1:
+        raise ParameterError("name only one of --profile, --grid FILE and --all")
+    given = dict(arguments.parameters)
+    if arguments.seeds is not None:
+        if "seed" in given:
+            raise ParameterError("name the seeds once: with --seeds, or with -p seed")
+        given["seed"] = arguments.seeds
+    if grid or arguments.all:
+        found = []
+        for path in [grid] if grid else sorted(grids.FOLDER.glob("*.yml")):
+            name, _ = grids.load(path)
+            if study not in (None, name):
+                if grid:
+                    raise ParameterError(f"{path} is a grid of {name}, not of {study}")
+                continue
+            types = studies.get(name).Params.__dataclass_fields__
+            check_names(given, types)
+            replaced = {field: axis(text, types[field].type) for field, text in given.items()}
+            found += [(name, params) for params in grids.load(path, replaced)[1]]
+        return found
+    if profile or set(given) <= {"seed"}:
+        return [(study, params) for params in notebooks.asked(study, profile, given)]
+    axes = {name: name for name in given if name in studies.get(study).Params.names()}
+    return [(study, params) for params in notebooks.resolve(given, study, axes)]
 
 
 def _publish(arguments: argparse.Namespace) -> int:
@@ -141,23 +188,68 @@ def _publish(arguments: argparse.Namespace) -> int:
 
 
 def _status(arguments: argparse.Namespace) -> None:
-    from nclib import studies
-    from nclib.studies import grids
+    import pandas as pd
 
-    print(
-        f"{'grid':20} {'study':16} {'runs':>5} {'recorded':>9} {'published':>10} {'stale':>6} {'missing':>8}"
-    )
-    for name, (study, cells) in grids.published().items():
+    from nclib import studies, upkeep
+
+    rows = {}
+    states = {study: upkeep.unfinished(study) for study in studies.STUDIES}
+    for name, study, cells in _everything_named():
         keys = [studies.key(study, params) for params in cells]
         index, stale = runs.published_index(study), set(runs.stale(study))
-        recorded = [k for k in keys if k in index or runs.find(study, k) is not None]
-        counts = (len(keys), len(recorded), sum(k in index for k in keys), sum(k in stale for k in keys))
-        print(
-            f"{name:20} {study:16} {counts[0]:5} {counts[1]:9} {counts[2]:10} {counts[3]:6} {counts[0] - counts[1]:8}"
-        )
-    for study in studies.STUDIES:
-        for run_key, state in runs.unfinished(study).items():
-            print(f"{study} {run_key}: {state}")
+        recorded = {k for k in keys if k in index or runs.is_recorded(study, k)}
+        state = [states[study].get(k, "").partition(":")[0] for k in keys if k not in recorded]
+        rows[name, study] = {
+            "runs": len(keys),
+            "recorded": len(recorded),
+            "published": sum(k in index for k in keys),
+            "stale": sum(k in stale for k in keys),
+            "running": state.count("running"),
+            "failed": state.count("failed"),
+            "missing": len(keys) - len(recorded),
+        }
+    print(pd.DataFrame.from_dict(rows, orient="index").rename_axis(["named by", "study"]).to_string())
+    for study, found in states.items():
+        for key, state in found.items():
+            print(f"{study} {key}: {state}")
+
+
+def _everything_named() -> list:
+    """(by what, study, cells) for every grid, and for what the notebooks ask for under each profile."""
+    from nclib import notebooks, studies
+    from nclib.studies import grids
+
+    found = [(f"grid {name}", study, cells) for name, (study, cells) in grids.published().items()]
+    for profile in (None, *notebooks.PROFILES):
+        for study in studies.STUDIES:
+            name = f"profile {profile}" if profile else "notebooks"
+            found.append((name, study, notebooks.asked(study, profile, {})))
+    return found
+
+
+def _gc(arguments: argparse.Namespace) -> int:
+    from nclib import studies, upkeep
+
+    wanted = {study: set() for study in studies.STUDIES}
+    for _, study, cells in _everything_named():
+        wanted[study] |= {studies.key(study, params) for params in cells}
+    found = upkeep.killed_writes()
+    for study, keys in wanted.items():
+        found += upkeep.leftovers(study, keys)
+    if not found:
+        print("nothing to remove")
+        return 0
+    for leftover in found:
+        print(f"{leftover.path.relative_to(runs.results())}: {leftover.why}")
+    size = sum(leftover.size for leftover in found) / 1e6
+    question = f"remove these {len(found)} ({size:.1f} MB)? [y/N] "
+    if not arguments.yes and not (sys.stdin.isatty() and input(question).strip().lower() in ("y", "yes")):
+        print(f"nothing was removed of {len(found)} ({size:.1f} MB); --yes removes without asking")
+        return 0
+    for leftover in found:
+        leftover.remove()
+    print(f"removed {len(found)} ({size:.1f} MB)")
+    return 0
 
 
 def _data(arguments: argparse.Namespace) -> int:

@@ -135,6 +135,28 @@ def cells(notebook: Path, chosen: Mapping[str, object]) -> list[tuple[str, Study
     return [(study, params) for study, axes in sweeps(notebook) for params in resolve(values, study, axes)]
 
 
+def asked(study: str, profile: str | None, replaced: Mapping[str, str]) -> list[StudyParams]:
+    """The runs of one study that all notebooks together ask for, with their own values or a profile's.
+
+    `replaced` holds flat axes ("2,4,8", "0-4") that stand in place of what the notebooks say of those
+    parameters. Raises ParameterError for an unknown parameter, and where no notebook asks for the study.
+    """
+    check_names(replaced, studies.get(study).Params.names())
+    found: list[StudyParams] = []
+    for notebook in sorted(FOLDER.glob("*.ipynb")):
+        for name, axes in sweeps(notebook):
+            if name != study:
+                continue
+            values = declared(notebook) | (profile_of(notebook, profile) if profile else {})
+            bound = {variable: set(axes.get(variable, variable).split(":")) for variable in values}
+            kept = {v: value for v, value in values.items() if not bound[v] & set(replaced)}
+            left = {v: fields for v, fields in axes.items() if v in kept}
+            found += resolve(kept | replaced, study, left | {field: field for field in replaced})
+    if not found:
+        raise ParameterError(f"no notebook asks for runs of {study}: name them with -p or --grid")
+    return list(dict.fromkeys(found))
+
+
 def _typed(name: str, value: object, kind: type) -> object:
     if not isinstance(value, str) or kind is str:
         return value

@@ -35,6 +35,14 @@ class RecordError(Exception):
     """A record is damaged, foreign or cannot be made; the message is one line and says what to do."""
 
 
+class Busy(RecordError):
+    """Another process is making this very run."""
+
+
+class Damaged(RecordError):
+    """A fresh record that cannot be read: set it aside, and the run is made again."""
+
+
 def results() -> Path:
     """Where fresh runs go: $NCLIB_RESULTS, or the git-ignored `results/` of the checkout."""
     return Path(os.environ.get("NCLIB_RESULTS", ROOT / "results"))
@@ -54,7 +62,11 @@ def resolved(params: object) -> dict[str, object]:
 
 def key(study: str, params: object, data: dict[str, str]) -> str:
     """Sixteen hex digits: sha256 of canonical JSON of study, schema, resolved parameters, data checksums."""
-    content = {"study": study, "schema": tables.SCHEMA, "params": resolved(params), "data": data}
+    return _key(study, resolved(params), data)
+
+
+def _key(study: str, params: dict[str, object], data: dict[str, str]) -> str:
+    content = {"study": study, "schema": tables.SCHEMA, "params": params, "data": data}
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -116,6 +128,14 @@ def find(study: str, run_key: str) -> Run | None:
     return None
 
 
+def is_recorded(study: str, run_key: str) -> bool:
+    """Whether there is a record of this key that can be read, fresh or published."""
+    try:
+        return find(study, run_key) is not None
+    except Damaged:
+        return False
+
+
 def published_index(study: str) -> dict[str, tuple[dict, Path]]:
     """Key to (record, chunk's Parquet file) of every published run of a study."""
     folder = PUBLISHED / study
@@ -174,14 +194,21 @@ def _read_json(path: Path) -> dict:
 
 def _read_folder(folder: Path, study: str) -> Run:
     try:
-        entry = json.loads((folder / "record.json").read_text())
-        rows = tables.read(folder / "table.parquet")
+        entry, table = json.loads((folder / "record.json").read_text()), folder / "table.parquet"
+        if _key(study, entry["params"], entry["data"]) != folder.name:
+            raise ValueError("other parameters than its name says")
+        if entry.get("sha256", _sha256(table)) != _sha256(table):  # records of before have none
+            raise ValueError("another table than was written")
+        return _run(study, folder.name, entry, tables.read(table), folder, "arrays.npz")
     except Exception as error:
-        raise RecordError(
+        raise Damaged(
             f"the record {_shown(folder)} cannot be read ({type(error).__name__}): "
-            "delete that folder, and the run is made again"
+            "`nclib record` sets it aside and makes the run again"
         ) from error
-    return _run(study, folder.name, entry, rows, folder, "arrays.npz")
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _run(
@@ -208,17 +235,16 @@ def record(
     run is being made by another process.
     """
     run_key = key(study, params, data)
-    found = find(study, run_key)
-    if found is not None:
-        return found
+    if is_recorded(study, run_key):
+        return find(study, run_key)
     base = results() / study
     base.mkdir(parents=True, exist_ok=True)
     partial = base / f"{run_key}.partial"
     failed = base / f"{run_key}.failed.json"
     with _lock(base / f".{run_key}.lock", study, run_key):
-        found = find(study, run_key)  # another process may have finished it while we waited for nothing
-        if found is not None:
-            return found
+        if is_recorded(study, run_key):  # another process has finished it since
+            return find(study, run_key)
+        _set_aside(base / run_key)
         partial.mkdir(exist_ok=True)
         # Before the work: its checkpoints write the sum of earlier sessions and this one to the same place.
         earlier = _earlier_seconds(partial)
@@ -232,19 +258,43 @@ def record(
         try:
             rows, arrays = produce(partial)
             table = tables.from_rows(rows, run=run_key, seed=params.seed)
+            provenance |= {"status": "done", "seconds": round(time.perf_counter() - begun + earlier, 1)}
+            _write_folder(base / run_key, entry, table, arrays)
         except Exception as error:
             provenance |= {
                 "status": "failed",
                 "error": f"{type(error).__name__}: {error}",
                 "traceback": traceback.format_exc(),
             }
-            failed.write_text(json.dumps(entry, indent=1))
+            with contextlib.suppress(OSError):  # the disk may be what failed
+                write_whole(failed, json.dumps(entry, indent=1))
             raise
-        provenance |= {"status": "done", "seconds": round(time.perf_counter() - begun + earlier, 1)}
-        _write_folder(base / run_key, entry, table, arrays)
         shutil.rmtree(partial)
         failed.unlink(missing_ok=True)
     return find(study, run_key)
+
+
+def _set_aside(folder: Path) -> None:
+    """Make room for a record where one that cannot be read may be in the way."""
+    if folder.exists():
+        aside = folder.with_name(f"{folder.name}.{uuid.uuid4().hex[:8]}.damaged")
+        folder.rename(aside)
+        print(f"nclib: a damaged record was set aside as {_shown(aside)}", file=sys.stderr)
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a file so that whoever reads it sees all of it or none."""
+    temporary = path.with_name(f".tmp-{uuid.uuid4().hex}")
+    try:
+        temporary.write_text(text)
+        temporary.rename(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def own_seconds(provenance: dict) -> float:
+    """A run's share of the seconds that it was trained in, side by side with others."""
+    return provenance["seconds"] / provenance.get("side_by_side", 1)
 
 
 def _earlier_seconds(partial: Path) -> float:
@@ -255,30 +305,88 @@ def _earlier_seconds(partial: Path) -> float:
 
 @contextlib.contextmanager
 def _lock(path: Path, study: str, run_key: str) -> Iterator[None]:
-    with path.open("w") as handle:
+    while True:
+        handle = path.open("w")
         try:
             # The kernel releases it even when the holder is killed.
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise RecordError(
-                f"{study} {run_key} is being recorded by another process: wait for it"
-            ) from None
+            handle.close()
+            raise Busy(f"{study} {run_key} is being recorded by another process: wait for it") from None
+        # Its last holder may have removed the file between our opening and locking it.
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(handle.fileno()), path.stat()):
+                break
+        handle.close()
+    try:
         yield
-    path.unlink(missing_ok=True)
+    finally:
+        path.unlink(missing_ok=True)
+        handle.close()
+
+
+def is_running(study: str, run_key: str) -> bool:
+    """Whether a process of this machine is making this run."""
+    path = results() / study / f".{run_key}.lock"
+    try:
+        with path.open("r+") as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
 
 
 def _write_folder(target: Path, entry: dict, table: pd.DataFrame, arrays: dict[str, np.ndarray]) -> None:
-    temporary = results() / f".tmp-{uuid.uuid4().hex}"
-    temporary.mkdir(parents=True)
+    temporary = _temporary_folder()
     try:
         tables.write(table, temporary / "table.parquet")
         if arrays:
             np.savez_compressed(temporary / "arrays.npz", **arrays)
+        # Parquet alone does not notice a flipped bit.
+        entry = entry | {"sha256": _sha256(temporary / "table.parquet")}
         (temporary / "record.json").write_text(json.dumps(entry, indent=1, allow_nan=False))
-        for path in temporary.iterdir():
-            with path.open("rb") as handle:
-                os.fsync(handle.fileno())
-        temporary.rename(target)
+        _settle(temporary, target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _temporary_folder() -> Path:
+    temporary = results() / f".tmp-{uuid.uuid4().hex}"
+    temporary.mkdir(parents=True)
+    return temporary
+
+
+def _settle(temporary: Path, target: Path) -> None:
+    """Make a complete folder durable, then visible under its name in one step."""
+    for path in temporary.iterdir():
+        with path.open("rb") as handle:
+            os.fsync(handle.fileno())
+    temporary.rename(target)
+
+
+RECORD_FILES = ("record.json", "table.parquet", "arrays.npz")
+
+
+def carry(study: str, run_key: str) -> dict[str, bytes]:
+    """The files of a fresh record, to be taken to another machine; empty if it is not among fresh results."""
+    folder = results() / study / run_key
+    return {name: (folder / name).read_bytes() for name in RECORD_FILES if (folder / name).exists()}
+
+
+def adopt(study: str, run_key: str, files: dict[str, bytes]) -> None:
+    """Take in a record that another machine has made; one that is here already stays as it is."""
+    if is_recorded(study, run_key) or not files:
+        return
+    temporary = _temporary_folder()
+    try:
+        for name, content in files.items():
+            (temporary / name).write_bytes(content)
+        (results() / study).mkdir(exist_ok=True)
+        with _lock(results() / study / f".{run_key}.lock", study, run_key):
+            _set_aside(results() / study / run_key)
+            _settle(temporary, results() / study / run_key)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -395,17 +503,6 @@ def stale(study: str) -> list[str]:
     """Keys of published runs that were made under another generation than today's."""
     now = generation(study)
     return [k for k, (entry, _) in published_index(study).items() if entry["provenance"]["generation"] != now]
-
-
-def unfinished(study: str) -> dict[str, str]:
-    """Keys of runs that were begun and are not recorded: "failed" with its error, or "begun"."""
-    base = results() / study
-    states = {p.name.removesuffix(".partial"): "begun" for p in base.glob("*.partial")}
-    for path in base.glob("*.failed.json"):
-        states[path.name.removesuffix(".failed.json")] = (
-            "failed: " + json.loads(path.read_text())["provenance"]["error"]
-        )
-    return states
 
 
 def origin(study: str, table: pd.DataFrame) -> str:

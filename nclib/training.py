@@ -1,10 +1,16 @@
 """Training as a generator: it pauses where asked, and knows nothing of what is measured there."""
 
+import hashlib
+import io
 import math
 import os
+import sys
+import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import nullcontext
+from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -18,23 +24,38 @@ class Diverged(RuntimeError):
     """The training loss stopped being finite; says in which epoch and at which learning rate."""
 
 
+class Stopped(KeyboardInterrupt):
+    """Training was asked to stop, and has saved its checkpoint: the same work goes on from there."""
+
+
+_stop = threading.Event()
+
+
+def request_stop() -> None:
+    """Ask every training in this process to save its checkpoint after the epoch at hand and raise Stopped."""
+    _stop.set()
+
+
 class Checkpoint(dict):
     """Everything needed to go on after a kill, kept in one file that is replaced whole.
 
     A dict of plain values and tensors: `train` keeps its state under "training", the caller adds what it has
     measured so far, and both are written together or not at all. Beside the file, `seconds` says how long the
-    work has taken. A file that cannot be read is set aside as `*.damaged`, and the work starts over.
+    work has taken. A file that is not as it was written is named and set aside as `*.damaged`, and the work
+    starts over. It is saved `every` so many seconds: $NCLIB_CHECKPOINT_SECONDS, or 60.
     """
 
-    def __init__(self, path: Path, *, every: float = 60.0):
+    def __init__(self, path: Path, *, every: float | None = None):
         super().__init__()
-        self._path, self._every = path, every
+        self._path = path
+        self._every = float(os.environ.get("NCLIB_CHECKPOINT_SECONDS", 60)) if every is None else every
         self._begun = self._saved = time.monotonic()
         if path.exists():
             try:
-                self.update(torch.load(path, weights_only=True))
+                self.update(_read_whole(path))
             except Exception:
-                path.replace(path.with_suffix(".damaged"))
+                aside = path.replace(path.with_suffix(".damaged"))
+                print(f"nclib: a damaged checkpoint was set aside as {aside}", file=sys.stderr)
         self._seconds_before = float(self.get("seconds", 0.0))
 
     def due(self) -> bool:
@@ -44,14 +65,29 @@ class Checkpoint(dict):
     def save(self) -> None:
         """Write all of it, atomically."""
         self["seconds"] = self._seconds_before + time.monotonic() - self._begun
-        temporary = self._path.with_suffix(".tmp")
-        with temporary.open("wb") as handle:
-            torch.save(dict(self), handle)
-            handle.flush()
-            os.fsync(handle.fileno())
-        temporary.replace(self._path)
-        (self._path.parent / "seconds").write_text(f"{self['seconds']:.1f}")
+        # torch.save into a file hides what the disk said, and torch.load does not notice a flipped bit.
+        state = io.BytesIO()
+        torch.save(dict(self), state)
+        _write_whole(self._path, hashlib.sha256(state.getbuffer()).digest(), state.getbuffer())
+        _write_whole(self._path.with_name("seconds"), f"{self['seconds']:.1f}".encode())
         self._saved = time.monotonic()
+
+
+def _write_whole(path: Path, *parts: bytes | memoryview) -> None:
+    temporary = path.with_suffix(".tmp")
+    with temporary.open("wb") as handle:
+        handle.writelines(parts)
+        handle.flush()
+        os.fsync(handle.fileno())
+    temporary.replace(path)
+
+
+def _read_whole(path: Path) -> dict:
+    with path.open("rb") as handle:
+        digest, state = handle.read(hashlib.sha256().digest_size), io.BytesIO(handle.read())
+    if hashlib.sha256(state.getbuffer()).digest() != digest:
+        raise ValueError("not as it was written")
+    return torch.load(state, weights_only=True)
 
 
 def log_spaced(last: int, count: int) -> tuple[int, ...]:
@@ -123,6 +159,83 @@ def make_optimizer(
     raise ValueError(f"unknown optimizer {name!r}: choose one of {', '.join(OPTIMIZERS)}")
 
 
+@dataclass(frozen=True)
+class Training:
+    """What `train` was asked to do, and the bookkeeping that every engine does alike."""
+
+    model: nn.Module
+    x: Tensor
+    y: Tensor
+    optimizer: torch.optim.Optimizer
+    schedule: str
+    epochs: int
+    batch_size: int
+    generator: torch.Generator
+    pauses: Collection[int]
+    loss: Callable[[Tensor, Tensor], Tensor]
+    drop_last: bool
+    autocast: torch.dtype | None
+    checkpoint: Checkpoint | None
+
+    def begin(self) -> int:
+        """Take the state that the checkpoint holds, if any; how many epochs are done."""
+        rates = [group["lr"] for group in self.optimizer.param_groups]
+        object.__setattr__(self, "_rates", rates)
+        object.__setattr__(self, "_factor", learning_rate_factor(self.schedule, self.epochs))
+        state = None if self.checkpoint is None else self.checkpoint.get("training")
+        if state is None:
+            return 0
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.generator.set_state(state["generator"].cpu())
+        return state["epoch"]
+
+    def set_rate(self, epoch: int) -> None:
+        """Set the optimiser's learning rates for an epoch, counted from 0."""
+        for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
+            group["lr"] = rate * self._factor(epoch)
+
+    def draw_order(self) -> tuple[Tensor, int]:
+        """The order of the samples in the coming epoch, and a seed for layers that draw noise themselves."""
+        g = self.generator
+        order = torch.randperm(len(self.x), generator=g, device=g.device).to(self.x.device)
+        return order, self.draw_seed()
+
+    def draw_seed(self) -> int:
+        """A seed for layers that draw noise themselves."""
+        g = self.generator
+        return int(torch.randint(2**62, (), generator=g, device=g.device))
+
+    def check(self, loss: float, epoch: int) -> None:
+        """Raise Diverged unless the mean loss of an epoch, counted from 1, is a number."""
+        if not math.isfinite(loss):
+            rate = self.optimizer.param_groups[0]["lr"]
+            raise Diverged(f"the loss is {loss} in epoch {epoch} at learning rate {rate:g}")
+
+    def must_save(self, epoch: int) -> bool:
+        """Whether the state after this epoch, counted from 1, is to be saved."""
+        if self.checkpoint is None:
+            return _stop.is_set()
+        return self.checkpoint.due() or epoch == self.epochs or _stop.is_set()
+
+    def save(self, epoch: int) -> None:
+        """Save the state after this epoch, counted from 1. Raises Stopped when a stop was asked for."""
+        if self.checkpoint is not None:
+            self.checkpoint["training"] = {
+                "epoch": epoch,
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "generator": self.generator.get_state(),
+            }
+            self.checkpoint.save()
+        if _stop.is_set():
+            raise Stopped(f"stopped after epoch {epoch}")
+
+
+ENGINE: ContextVar[Callable[[Training], Iterator[int] | None] | None] = ContextVar("ENGINE", default=None)
+"""Who trains, in place of `train` itself: it may decline by returning None."""
+
+
 def train(
     model: nn.Module,
     x: Tensor,
@@ -149,49 +262,52 @@ def train(
 
     Raises Diverged when the loss is no longer finite.
     """
-    factor = learning_rate_factor(schedule, epochs)
-    base = [group["lr"] for group in optimizer.param_groups]
-    start = 0
-    if checkpoint is not None and "training" in checkpoint:
-        start = _restore(checkpoint["training"], model, optimizer, generator)
-    elif 0 in pauses:
+    training = Training(
+        model, x, y, optimizer, schedule, epochs, batch_size, generator, pauses, loss, drop_last, autocast,
+        checkpoint,
+    )  # fmt: skip
+    engine = ENGINE.get()
+    epochs_done = None if engine is None else engine(training)
+    yield from _alone(training) if epochs_done is None else epochs_done
+
+
+def _alone(training: Training) -> Iterator[int]:
+    """One network by itself, batch after batch, by autograd."""
+    start = training.begin()
+    if start == 0 and 0 in training.pauses:
         yield 0
-    precision = torch.autocast(x.device.type, autocast) if autocast else nullcontext()
-    for epoch in range(start, epochs):
-        for group, lr in zip(optimizer.param_groups, base, strict=True):
-            group["lr"] = lr * factor(epoch)
-        model.train()
-        total = _one_epoch(model, x, y, optimizer, loss, batch_size, drop_last, generator, precision)
-        if not math.isfinite(total):
-            lr = optimizer.param_groups[0]["lr"]
-            raise Diverged(f"the loss is {total} in epoch {epoch + 1} at learning rate {lr:g}")
-        if epoch + 1 in pauses:
+    for epoch in range(start, training.epochs):
+        training.set_rate(epoch)
+        training.model.train()
+        training.check(_one_epoch(training), epoch + 1)
+        if epoch + 1 in training.pauses:
             yield epoch + 1
-        if checkpoint is not None and (checkpoint.due() or epoch + 1 == epochs):
-            checkpoint["training"] = _state(epoch + 1, model, optimizer, generator)
-            checkpoint.save()
+        if training.must_save(epoch + 1):
+            training.save(epoch + 1)
 
 
-def _one_epoch(model, x, y, optimizer, loss, batch_size, drop_last, generator, precision) -> float:
-    N = len(x)
-    whole = batch_size >= N
+def _one_epoch(training: Training) -> float:
+    model, x, y, optimizer = training.model, training.x, training.y, training.optimizer
+    N, B = len(x), training.batch_size
+    whole = B >= N
     if whole:
-        batches = [slice(None)]
+        batches, seed = [slice(None)], training.draw_seed()
     else:
-        order = torch.randperm(N, generator=generator, device=generator.device).to(x.device)
-        batches = order[: N - N % batch_size].split(batch_size) if drop_last else order.split(batch_size)
+        order, seed = training.draw_order()
+        batches = order[: N - N % B].split(B) if training.drop_last else order.split(B)
+    precision = torch.autocast(x.device.type, training.autocast) if training.autocast else nullcontext()
     closure_based = isinstance(optimizer, torch.optim.LBFGS)
     total = torch.zeros((), dtype=torch.float64, device=x.device)
     # Dropout and the like can only draw from torch's global stream: lend them one that `generator` seeds.
     with torch.random.fork_rng(devices=[x.device] if x.is_cuda else []):
-        torch.manual_seed(int(torch.randint(2**62, (), generator=generator, device=generator.device)))
+        torch.manual_seed(seed)
         for batch in batches:
             xb, yb = (x, y) if whole else (x.index_select(0, batch), y.index_select(0, batch))
 
             def backward(xb=xb, yb=yb) -> Tensor:
                 optimizer.zero_grad(set_to_none=True)
                 with precision:
-                    value = loss(model(xb), yb)
+                    value = training.loss(model(xb), yb)
                 if closure_based:
                     value = value + sum(0.5 * decay * p.square().sum() for p, decay in optimizer.penalised)
                 value.backward()
@@ -203,23 +319,3 @@ def _one_epoch(model, x, y, optimizer, loss, batch_size, drop_last, generator, p
                 total += backward().detach()
                 optimizer.step()
     return float(total) / len(batches)
-
-
-def _state(
-    epoch: int, model: nn.Module, optimizer: torch.optim.Optimizer, generator: torch.Generator
-) -> dict:
-    return {
-        "epoch": epoch,
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "generator": generator.get_state(),
-    }
-
-
-def _restore(
-    state: dict, model: nn.Module, optimizer: torch.optim.Optimizer, generator: torch.Generator
-) -> int:
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    generator.set_state(state["generator"].cpu())
-    return state["epoch"]

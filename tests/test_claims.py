@@ -613,6 +613,35 @@ def test_a_peak_that_moves_with_every_seed_is_the_selection_of_a_maximum():
     assert max(own) > 0.02, "the control: taken at face value there is a peak"
 
 
+def longer(table):
+    """The same table as if its runs had been 500 epochs long."""
+    moved = table.epoch.where(table.epoch < table.epochs, 500)
+    return table.assign(run="long" + table.run, epochs=500, epoch=moved)
+
+
+def test_the_longest_runs_that_are_there_in_full_are_judged():
+    claim = claims.get("bardazzi2026-peak")
+    short = errors_by_width(lambda a, o, w, v: PEAKED[w])([0, 1, 2])
+    flat = longer(errors_by_width(lambda a, o, w, v: 0.4)([0, 1, 2]))
+    assert claim.judge(short).status == "supported"
+    assert claim.judge(pd.concat([short, flat])).status == "not supported"
+    for part in (
+        flat[flat.width != 12],
+        flat[flat.seed < 2],
+        flat[(flat.seed < 2) | (flat.optimizer == "sgd")],
+    ):
+        assert claim.judge(pd.concat([short, part])).status == "supported", "in part is not in full"
+    assert claim.judge(flat[flat.seed < 2]).status == "inconclusive"
+
+
+def test_runs_whose_noise_has_a_seed_of_its_own_are_another_question():
+    claim = claims.get("bardazzi2026-peak")
+    made = errors_by_width(lambda a, o, w, v: PEAKED[w])([0, 1, 2])
+    apart = made.assign(run="apart" + made.run, noise_seed=made.noise_seed + 1, value=0.4)
+    assert claim.judge(pd.concat([made, apart])) == claim.judge(made)
+    assert claim.judge(apart).status == "inconclusive"
+
+
 def test_peak_and_minimum_are_chosen_on_the_other_seeds():
     frame = pd.DataFrame({2: [0.5] * 3, 4: [0.3] * 3, 6: [0.4] * 3, 8: [0.9, 0.4, 0.4], 64: [0.2] * 3})
     chosen = bardazzi2026.cross_fitted(frame)

@@ -54,7 +54,7 @@ class ResNet1D(_Network1D):
             features = nn.Sequential(features, blank(nn.Linear, width, feature_dim, bias=False))
         stages = OrderedDict(
             stem=nn.Sequential(
-                _AsImage(), ChannelsLast(), *_convolution(in_channels, width), nn.ReLU(inplace=True)
+                AsImage(), ChannelsLast(), *_convolution(in_channels, width), nn.ReLU(inplace=True)
             ),
             block1=ResidualBlock1D(width),
             block2=ResidualBlock1D(width),
@@ -79,7 +79,7 @@ class CNN1D(_Network1D):
         w = width
         relu, halve = nn.ReLU(inplace=True), nn.MaxPool2d((1, 2))
         stages = OrderedDict(
-            conv1=nn.Sequential(_AsImage(), ChannelsLast(), *_convolution(in_channels, w), relu, halve),
+            conv1=nn.Sequential(AsImage(), ChannelsLast(), *_convolution(in_channels, w), relu, halve),
             conv2=nn.Sequential(*_convolution(w, w), relu, halve),
             conv3=nn.Sequential(*_convolution(w, 2 * w), relu),
             conv4=nn.Sequential(*_convolution(2 * w, 2 * w), relu),
@@ -105,7 +105,7 @@ class ResidualBlock1D(nn.Module):
         return torch.relu_(y)
 
 
-class _AsImage(nn.Module):
+class AsImage(nn.Module):
     def forward(self, x: Float[Tensor, "n c l"]) -> Float[Tensor, "n c 1 l"]:
         return x.unsqueeze(2)
 

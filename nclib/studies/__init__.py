@@ -3,19 +3,20 @@
 import hashlib
 import os
 from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import cache
 from importlib import import_module
-from multiprocessing import get_context
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import torch
-from tqdm import tqdm
 
 from nclib import data as datasets
 from nclib import runs
 from nclib.studies.params import ParameterError, StudyParams, check_names
+
+if TYPE_CHECKING:
+    from nclib.studies import jobs
 
 STUDIES = ("terminal_phase", "unconstrained", "mnist1d", "representations")
 
@@ -41,6 +42,12 @@ def choose_device(device: str = "auto") -> torch.device:
     return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
 
 
+def require_cuda() -> None:
+    """Raise ParameterError where torch sees no GPU."""
+    if not torch.cuda.is_available():
+        raise ParameterError(f"--device cuda: torch {torch.__version__} sees no GPU here; use cpu or auto")
+
+
 @cache
 def checksums(dataset: str | None) -> dict[str, str]:
     """Checksums of both splits of a dataset, by split; none for a study without data."""
@@ -53,22 +60,18 @@ def key(study: str, params: StudyParams) -> str:
 
 
 def trajectory(study: str, params: StudyParams, *, device: str = "auto") -> runs.Run:
-    """The recorded run of these parameters; trained and recorded first if it never was."""
-    module, where = get(study), choose_device(device)
-    environment = {
-        "device": torch.cuda.get_device_name(where) if where.type == "cuda" else "cpu",
-        "threads": torch.get_num_threads(),
-        "deterministic": torch.are_deterministic_algorithms_enabled(),
-    }
-    return runs.record(
-        study, params, checksums(module.dataset(params)),
-        lambda folder: module.run(params, folder=folder, device=where), environment,
-    )  # fmt: skip
+    """The recorded run of these parameters; trained and recorded first, in this process, if it never was."""
+    found = runs.find(study, key(study, params)) if runs.is_recorded(study, key(study, params)) else None
+    if found is not None:
+        return found
+    from nclib.studies import jobs  # it stands on this module
+
+    return jobs.run(study, params, device=choose_device(device))
 
 
 def missing(study: str, cells: Iterable[StudyParams]) -> list[StudyParams]:
     """The cells that no record, fresh or published, answers."""
-    return [params for params in cells if runs.find(study, key(study, params)) is None]
+    return [params for params in cells if not runs.is_recorded(study, key(study, params))]
 
 
 def announce(study: str, cells: Iterable[StudyParams]) -> str:
@@ -96,7 +99,8 @@ def sweep(
     them.
     """
     cells = list(cells)
-    record([(study, params) for params in cells], workers=workers, device=device, progress=progress)
+    asked = [(study, params) for params in cells]
+    record(asked, workers=workers, device=device, progress=progress).raise_failures()
     return pd.concat([trajectory(study, params).table for params in cells], ignore_index=True)
 
 
@@ -104,32 +108,16 @@ def record(
     cells: Iterable[tuple[str, StudyParams]],
     *,
     workers: int | None = None,
+    scheduler: str | None = None,
     device: str = "auto",
     progress: bool = True,
-) -> int:
-    """Train and record the missing (study, params), longest first; how many. Raises as `sweep`."""
-    todo = [(study, params) for study, params in cells if runs.find(study, key(study, params)) is None]
-    if not todo:
-        return 0
-    todo.sort(key=lambda cell: get(cell[0]).cost(cell[1]), reverse=True)
-    failures: list[str] = []
-    workers = min(workers or os.cpu_count() or 1, len(todo))
-    # Fresh interpreters: a fork of a process that has already used OpenMP or CUDA can hang.
-    pool = ProcessPoolExecutor(
-        workers, get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
-    )
-    with pool, tqdm(total=len(todo), unit="run", disable=not progress) as bar:
-        futures = {pool.submit(_record_one, study, params, device): params for study, params in todo}
-        for future in as_completed(futures):
-            error = future.exception()
-            if error is not None:
-                failures.append(f"{type(error).__name__}: {error} (seed {futures[future].seed})")
-                bar.set_postfix(failed=len(failures))
-            bar.update()
-    if failures:
-        raise runs.RecordError(f"{len(failures)} of {len(todo)} runs failed: {failures[0]}")
-    return len(todo)
+) -> "jobs.Report":
+    """Train and record those of these (study, params) that are missing, longest first; what became of each.
 
+    On this machine with a process per core, or per GPU where the device is one; or, with the address of a
+    Dask `scheduler`, on its workers. A run that fails does not stop the others. Raises RecordError when
+    going on is hopeless: no scheduler, or no space left on the disk.
+    """
+    from nclib.studies import recording  # it stands on this module
 
-def _record_one(study: str, params: StudyParams, device: str) -> str:
-    return trajectory(study, params, device=device).key
+    return recording.record(cells, workers=workers, scheduler=scheduler, device=device, progress=progress)

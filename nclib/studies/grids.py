@@ -1,5 +1,6 @@
 """Grid files: which runs a study is recorded at, as YAML lists whose product is taken."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
@@ -11,8 +12,10 @@ FOLDER = runs.ROOT / "data" / "grids"
 """The grids that the published records come from, one file each."""
 
 
-def load(path: Path) -> tuple[str, list[StudyParams]]:
+def load(path: Path, replaced: Mapping[str, object] | None = None) -> tuple[str, list[StudyParams]]:
     """The study and the runs of a grid file: `study:` a name, `grid:` a list of blocks of parameters.
+
+    `replaced` stands in every block in place of what the file says of those parameters.
 
     Raises ParameterError naming the file for what is not a grid, an unknown study or parameter, or a bad
     value.
@@ -28,7 +31,8 @@ def load(path: Path) -> tuple[str, list[StudyParams]]:
     ):
         raise ParameterError(f"{path}: a grid file has `study:` (a name) and `grid:` (a list of blocks)")
     try:
-        return content["study"], expand(studies.get(content["study"]).Params, content["grid"])
+        blocks = [{**block, **(replaced or {})} for block in content["grid"]]
+        return content["study"], expand(studies.get(content["study"]).Params, blocks)
     except ParameterError as error:
         raise ParameterError(f"{path}: {error}") from None
 

@@ -82,12 +82,20 @@ def dataset(params: Params) -> str | None:
 
 def cost(params: Params) -> float:
     """Rough seconds of a run on one core."""
-    per_epoch = (
-        0.07 + 1.2e-4 * params.width**2
-        if params.architecture == "resnet1d"
-        else 0.06 + 7e-5 * params.width**2
-    )
+    each = {"resnet1d": (0.012, 1.4e-4), "cnn1d": (0.01, 7e-5)}[params.architecture]
+    per_epoch = each[0] * (1 + params.width / 8) + each[1] * params.width**2
     return params.epochs * per_epoch * (1 if params.precision == "float32" else 2)
+
+
+def stack(params: Params, device: torch.device) -> tuple[tuple, int]:
+    """What runs must share to be trained side by side, and how many of them are fastest together."""
+    shared = ("architecture", "width", "feature_dim", "batch_size", "epochs", "precision")
+    return tuple(getattr(params, name) for name in shared), stack_size(params.width, device)
+
+
+def stack_size(width: int, device: torch.device) -> int:
+    """As many networks as keep a processor's cache, or a GPU, busy; measured in tests/benchmarks."""
+    return 64 if device.type == "cuda" else max(1, min(8, 32 // width))
 
 
 def trajectory(params: Params) -> Run:

@@ -61,7 +61,14 @@ def dataset(params: Params) -> str | None:
 
 def cost(params: Params) -> float:
     """Rough seconds of a run on one core."""
-    return params.epochs * (0.15 + 1.2e-4 * (params.width**2 + params.width_b**2))
+    return params.epochs * sum(0.012 * (1 + w / 8) + 1.4e-4 * w**2 for w in (params.width, params.width_b))
+
+
+def stack(params: Params, device: torch.device) -> tuple[tuple, int]:
+    """What runs must share to be trained side by side, and how many of them are fastest together."""
+    shared = ("architecture", "width", "width_b", "batch_size", "epochs", "precision")
+    size = mnist1d.stack_size(max(params.width, params.width_b), device)
+    return tuple(getattr(params, name) for name in shared), size
 
 
 def trajectory(params: Params) -> Run:
