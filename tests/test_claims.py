@@ -31,6 +31,7 @@ CELLS = {name: cells for name, (_, cells) in grids.published().items()}
 """The parameters of the runs that are really recorded: what the claims select must be among them."""
 TRAIN, TEST = ("train", "clean", "features"), ("test", "clean", "features")
 NOISY, FRESH = ("train", "noisy", "features"), ("fresh", "clean", "features")
+WHOLE = ("none", "none", "all")
 CONFIGURATIONS = [(a, o) for a in ("resnet1d", "cnn1d") for o in ("sgd", "adam")]
 DECOY = 123.456
 """Stands at epochs, splits, metrics that no claim may read."""
@@ -142,6 +143,8 @@ def by_width(change: Callable[[str, str, str, int, float], float | None], number
                 (*NOISY, "nc4_mismatch"): 0.0,
                 (*NOISY, "nc2_gram_frobenius"): 0.05 if sgd else 1.0,
                 (*NOISY, "nc3_rows_uncentred"): 0.05 if sgd else 1.0,
+                (*WHOLE, "parameter_norm"): 5.0 if sgd else 6.0,
+                (*WHOLE, "parameters"): 100.0,
             }
             rows = {}
             for where, value in plain.items():
@@ -171,6 +174,23 @@ def sgd_against_adam(metric):
         return None if m != metric or w != 64 or o == "adam" else 1 + v - 0.5 * (a == "cnn1d")
 
     return by_width(change)
+
+
+def at_64(metric, value):
+    """Changes one metric at width 64: `value` of the configuration ("resnet1d/sgd") and v, or None."""
+    return by_width(lambda m, a, o, w, v: value(f"{a}/{o}", v) if (m, w) == (metric, 64) else None)
+
+
+def rough(m, a, o, w, v):
+    """Error that goes up and down by turns: a second difference of 1 under Adam, of 1 + v at most under SGD."""
+    if m != "error":
+        return None
+    size = 1.0 if o == "adam" else 1 + v - 0.5 * (a == "cnn1d")
+    return 2 + (-1) ** bardazzi2026.WIDTHS.index(w) * size / 4
+
+
+def peak_at(m, a, o, w, v):
+    return 0.5 if m == "error" and w == 12 and v == 1 and (a, o) == ("resnet1d", "adam") else None
 
 
 def best_is_resnet_adam(m, a, o, w, v):
@@ -306,6 +326,45 @@ CASES = {
         "nc2_gram_frobenius",
     ),
     "bardazzi2026-resnet-adam-best": Case(by_width(best_is_resnet_adam), "error"),
+    "bardazzi2026-span": Case(
+        by_width(
+            lambda m, a, o, w, v: 100 * 10**v if (m, a, w) == ("parameters", "cnn1d", 64) else None,
+        ),
+        "parameters",
+    ),
+    "bardazzi2026-peak-at-12": Case(by_width(peak_at), "error", 1.0, 0.0, (1.0, 1.0, 0.0)),
+    "bardazzi2026-sgd-smoother": Case(by_width(rough), "error"),
+    "bardazzi2026-nc-destroyed-rebuilt": Case(
+        at("nc1_trace_ratio_weighted", 16, lambda v: 9.0), "nc1_trace_ratio_weighted"
+    ),
+    "bardazzi2026-sgd-nc3-zero": Case(
+        at_64("nc3_rows_uncentred", lambda c, v: {"cnn1d/sgd": v, "resnet1d/sgd": 0.5 * v}.get(c)),
+        "nc3_rows_uncentred",
+    ),
+    "bardazzi2026-adam-worse-minima": Case(
+        at_64(
+            "nc1_trace_ratio_weighted",
+            lambda c, v: {"resnet1d/adam": 1 + v, "cnn1d/adam": 1.5 + v}.get(c, 1.0),
+        ),
+        "nc1_trace_ratio_weighted",
+    ),
+    "bardazzi2026-sgd-norm-bias": Case(
+        at_64("parameter_norm", lambda c, v: {"resnet1d/sgd": 6 + v, "cnn1d/sgd": 5.5 + v}.get(c)),
+        "parameter_norm",
+    ),
+    "bardazzi2026-cnn-sgd-worst": Case(
+        at_64("error", lambda c, v: {"cnn1d/sgd": 0.29 + v, "cnn1d/adam": 0.29}.get(c)), "error"
+    ),
+    "bardazzi2026-resnet-adam-cleanest": Case(
+        at_64(
+            "nc1_trace_ratio_weighted", lambda c, v: {"resnet1d/adam": 1 + v, "cnn1d/sgd": 1.0}.get(c, 1.5)
+        ),
+        "nc1_trace_ratio_weighted",
+    ),
+    "bardazzi2026-resnet-adam-nc3-lower": Case(
+        at_64("nc3_rows_uncentred", lambda c, v: {"resnet1d/adam": 1 + v, "cnn1d/sgd": 1.0}.get(c)),
+        "nc3_rows_uncentred",
+    ),
     "bardazzi2026-nc2-zero-at-9": Case(by_dimension(lambda d, v: v if d == 9 else 2.0), "nc2_gram_frobenius"),
     "bardazzi2026-nc2-drop-at-9": Case(
         by_dimension(lambda d, v: 5 - 0.1 * d - v * (d >= 9)), "nc2_gram_frobenius"
@@ -334,6 +393,7 @@ VALUE_OF = {
     "bardazzi2026-peak": lambda x: 0.3 + x,
     "bardazzi2026-memorisation": lambda x: 1 - x,
     "bardazzi2026-nc1-explodes": lambda x: 0.9 * x,  # over NC1 at width 8
+    "bardazzi2026-nc-destroyed-rebuilt": lambda x: 0.9 * x,
     "bardazzi2026-nc1-two-orders": lambda x: 1.8 / x,  # of NC1 at width 2
 }
 each_claim = pytest.mark.parametrize("claim", claims.ALL, ids=lambda claim: claim.id)
