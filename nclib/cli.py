@@ -29,6 +29,9 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader (head, less) has seen enough
         sys.stdout = None
         return 0
+    except OSError as error:  # a folder that cannot be written, a disk that is full
+        print(f"nclib: {type(error).__name__}: {error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("nclib: interrupted; the same command goes on where this one stopped", file=sys.stderr)
         return 130
@@ -97,7 +100,7 @@ def _execute(arguments: argparse.Namespace) -> None:
     from nclib import notebooks, studies
 
     notebook, output = arguments.notebook, arguments.output
-    chosen = notebooks.parameters(notebook, dict(arguments.parameters), arguments.profile)
+    chosen = notebooks.parameters(notebook, _given(arguments), arguments.profile)
     if output is None:
         if chosen:
             raise notebooks.ParameterError(
@@ -109,9 +112,20 @@ def _execute(arguments: argparse.Namespace) -> None:
             f"there is no folder {output.parent} to write {output.name} into: make it first"
         )
     # Train here rather than in the kernel: the progress is seen, and an error is its own one line.
-    studies.record(notebooks.cells(notebook, chosen)).raise_failures()
+    studies.record(notebooks.cells(notebook, chosen), stale=False).raise_failures()
     notebooks.execute(notebook, chosen, output, progress=sys.stderr.isatty())
     print(f"wrote {output}")
+
+
+def _given(arguments: argparse.Namespace) -> dict[str, str]:
+    """The -p NAME VALUE of a command by name."""
+    from nclib.studies.params import ParameterError
+
+    given = dict(arguments.parameters)
+    for name in given:
+        if [n for n, _ in arguments.parameters].count(name) > 1:
+            raise ParameterError(f"-p {name} is there twice: name it once, several values as in 2,4,8")
+    return given
 
 
 def _record(arguments: argparse.Namespace) -> int:
@@ -120,9 +134,9 @@ def _record(arguments: argparse.Namespace) -> int:
 
     if arguments.workers is not None and arguments.workers < 1:
         raise ParameterError(f"--workers must be at least 1, got {arguments.workers}")
-    if arguments.workers and arguments.scheduler:
+    if arguments.workers is not None and arguments.scheduler is not None:
         raise ParameterError("--workers goes without --scheduler: a Dask cluster has the workers it has")
-    if arguments.device == "cuda" and not arguments.scheduler:
+    if arguments.device == "cuda" and arguments.scheduler is None:
         studies.require_cuda()
     report = studies.record(
         _named(arguments),
@@ -142,14 +156,18 @@ def _named(arguments: argparse.Namespace) -> list:
     """The (study, params) that the arguments of `record` name."""
     from nclib import notebooks, studies
     from nclib.studies import grids
-    from nclib.studies.params import ParameterError, axis, check_names
+    from nclib.studies.params import ParameterError, axes, product
 
     study, grid, profile = arguments.study, arguments.grid, arguments.profile
     if not (study or grid or arguments.all):
         raise ParameterError("name one of: a study, --grid FILE, --all")
+    if study is not None and study.endswith((".yml", ".yaml")):
+        raise ParameterError(f"{study} is no study: a grid file is named by --grid {study}")
+    if study is not None:
+        studies.get(study)  # an unknown name is an error, whatever else is named
     if sum(map(bool, (grid, arguments.all, profile))) > 1:
         raise ParameterError("name only one of --profile, --grid FILE and --all")
-    given = dict(arguments.parameters)
+    given = _given(arguments)
     if arguments.seeds is not None:
         if "seed" in given:
             raise ParameterError("name the seeds once: with --seeds, or with -p seed")
@@ -158,19 +176,18 @@ def _named(arguments: argparse.Namespace) -> list:
         found = []
         for path in [grid] if grid else sorted(grids.FOLDER.glob("*.yml")):
             name, _ = grids.load(path)
-            if study not in (None, name):
-                if grid:
-                    raise ParameterError(f"{path} is a grid of {name}, not of {study}")
-                continue
-            types = studies.get(name).Params.__dataclass_fields__
-            check_names(given, types)
-            replaced = {field: axis(text, types[field].type) for field, text in given.items()}
-            found += [(name, params) for params in grids.load(path, replaced)[1]]
-        return found
-    if profile or set(given) <= {"seed"}:
-        return [(study, params) for params in notebooks.asked(study, profile, given)]
-    axes = {name: name for name in given if name in studies.get(study).Params.names()}
-    return [(study, params) for params in notebooks.resolve(given, study, axes)]
+            if study in (None, name):
+                found += [(name, params) for params in grids.load(path, given)[1]]
+            elif grid:
+                raise ParameterError(f"{path} is a grid of {name}, not of {study}")
+    elif profile or given.keys() <= {"seed"}:
+        found = [(study, params) for params in notebooks.asked(study, profile, given)]
+    else:
+        kind = studies.get(study).Params
+        found = [(study, params) for params in product(kind, **axes(given, kind))]
+    if not found:
+        raise ParameterError(f"no grid or notebook names runs of {study}: name them with -p")
+    return found
 
 
 def _publish(arguments: argparse.Namespace) -> int:
@@ -242,14 +259,23 @@ def _gc(arguments: argparse.Namespace) -> int:
     for leftover in found:
         print(f"{leftover.path.relative_to(runs.results())}: {leftover.why}")
     size = sum(leftover.size for leftover in found) / 1e6
-    question = f"remove these {len(found)} ({size:.1f} MB)? [y/N] "
-    if not arguments.yes and not (sys.stdin.isatty() and input(question).strip().lower() in ("y", "yes")):
+    if not (arguments.yes or _agreed(f"remove these {len(found)} ({size:.1f} MB)? [y/N] ")):
         print(f"nothing was removed of {len(found)} ({size:.1f} MB); --yes removes without asking")
         return 0
-    for leftover in found:
-        leftover.remove()
-    print(f"removed {len(found)} ({size:.1f} MB)")
+    kept = [leftover for leftover in found if not leftover.remove()]
+    for leftover in kept:
+        print(f"{leftover.path.relative_to(runs.results())}: its run is being made by now, and was left")
+    print(f"removed {len(found) - len(kept)} of {len(found)} ({size:.1f} MB)")
     return 0
+
+
+def _agreed(question: str) -> bool:
+    """Whether somebody is there and says yes."""
+    try:
+        return sys.stdin.isatty() and input(question).strip().lower() in ("y", "yes")
+    except EOFError:
+        print()
+        return False
 
 
 def _data(arguments: argparse.Namespace) -> int:

@@ -139,7 +139,8 @@ def asked(study: str, profile: str | None, replaced: Mapping[str, str]) -> list[
     """The runs of one study that all notebooks together ask for, with their own values or a profile's.
 
     `replaced` holds flat axes ("2,4,8", "0-4") that stand in place of what the notebooks say of those
-    parameters. Raises ParameterError for an unknown parameter, and where no notebook asks for the study.
+    parameters. Raises ParameterError for an unknown parameter, and for one that a notebook binds to others
+    which `replaced` lacks.
     """
     check_names(replaced, studies.get(study).Params.names())
     found: list[StudyParams] = []
@@ -149,11 +150,15 @@ def asked(study: str, profile: str | None, replaced: Mapping[str, str]) -> list[
                 continue
             values = declared(notebook) | (profile_of(notebook, profile) if profile else {})
             bound = {variable: set(axes.get(variable, variable).split(":")) for variable in values}
+            for variable, fields in bound.items():
+                if fields & set(replaced) and fields - set(replaced):
+                    both = " and ".join(sorted(fields))
+                    raise ParameterError(
+                        f"{notebook.stem} gives {both} together, as {variable}: replace both"
+                    )
             kept = {v: value for v, value in values.items() if not bound[v] & set(replaced)}
             left = {v: fields for v, fields in axes.items() if v in kept}
             found += resolve(kept | replaced, study, left | {field: field for field in replaced})
-    if not found:
-        raise ParameterError(f"no notebook asks for runs of {study}: name them with -p or --grid")
     return list(dict.fromkeys(found))
 
 

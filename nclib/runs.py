@@ -116,16 +116,27 @@ def join(rows: pd.DataFrame, params: dict[str, dict[str, object]]) -> pd.DataFra
 
 
 def find(study: str, run_key: str) -> Run | None:
-    """The run of this key among fresh results, then among published records; None if there is none."""
+    """The run of this key among fresh results, then among published records; None if there is none.
+
+    Of two records, the one of today's generation. Raises Damaged for a fresh record that cannot be read, and
+    RecordError for a published one.
+    """
     folder = results() / study / run_key
-    if folder.is_dir():
-        return _read_folder(folder, study)
+    fresh = _read_folder(folder, study) if folder.is_dir() else None
+    if fresh is not None and _is_of_today(fresh):
+        return fresh
     index = published_index(study)
-    if run_key in index:
-        entry, chunk = index[run_key]
-        rows = _published_rows(chunk)
-        return _run(study, run_key, entry, rows[rows.run == run_key].reset_index(drop=True), chunk.parent)
-    return None
+    if run_key not in index:
+        return fresh
+    entry, chunk = index[run_key]
+    rows = _published_rows(chunk)
+    rows = rows[rows.run == run_key].reset_index(drop=True)
+    published_run = _run(study, run_key, entry, rows, chunk.parent)
+    return published_run if fresh is None or _is_of_today(published_run) else fresh
+
+
+def _is_of_today(run: Run) -> bool:
+    return run.provenance["generation"] == generation(run.study)
 
 
 def is_recorded(study: str, run_key: str) -> bool:
@@ -136,8 +147,17 @@ def is_recorded(study: str, run_key: str) -> bool:
         return False
 
 
+def is_current(study: str, run_key: str) -> bool:
+    """Whether there is such a record of today's generation: one of another is made again where runs are made."""
+    try:
+        found = find(study, run_key)
+    except Damaged:
+        return False
+    return found is not None and _is_of_today(found)
+
+
 def published_index(study: str) -> dict[str, tuple[dict, Path]]:
-    """Key to (record, chunk's Parquet file) of every published run of a study."""
+    """Key to (record, chunk's Parquet file) of every published run of a study; of two, the one published last."""
     folder = PUBLISHED / study
     files = tuple(sorted((path, path.stat().st_mtime_ns) for path in folder.glob("*.json")))
     return _index(files)
@@ -160,7 +180,12 @@ def published(study: str) -> pd.DataFrame:
     index = published_index(study)
     if not index:
         return pd.DataFrame(columns=list(tables.COLUMNS))
-    rows = pd.concat([_published_rows(chunk) for chunk in sorted({chunk for _, chunk in index.values()})])
+    chunk_of = {key: chunk for key, (_, chunk) in index.items()}
+    parts = []
+    for chunk in sorted(set(chunk_of.values())):
+        rows = _published_rows(chunk)
+        parts.append(rows[rows.run.map(chunk_of) == chunk])
+    rows = pd.concat(parts)
     return join(rows.reset_index(drop=True), {k: entry["params"] for k, (entry, _) in index.items()})
 
 
@@ -235,17 +260,19 @@ def record(
     run is being made by another process.
     """
     run_key = key(study, params, data)
-    if is_recorded(study, run_key):
+    if is_current(study, run_key):
         return find(study, run_key)
     base = results() / study
     base.mkdir(parents=True, exist_ok=True)
     partial = base / f"{run_key}.partial"
     failed = base / f"{run_key}.failed.json"
-    with _lock(base / f".{run_key}.lock", study, run_key):
-        if is_recorded(study, run_key):  # another process has finished it since
+    with lock(study, run_key):
+        if is_current(study, run_key):  # another process has finished it since
             return find(study, run_key)
-        _set_aside(base / run_key)
-        partial.mkdir(exist_ok=True)
+        _make_room(study, run_key)
+        if is_current(study, run_key):  # a damaged copy hid a published record
+            return find(study, run_key)
+        _begin(partial, generation(study))
         # Before the work: its checkpoints write the sum of earlier sessions and this one to the same place.
         earlier = _earlier_seconds(partial)
         provenance = {
@@ -274,12 +301,29 @@ def record(
     return find(study, run_key)
 
 
-def _set_aside(folder: Path) -> None:
-    """Make room for a record where one that cannot be read may be in the way."""
-    if folder.exists():
-        aside = folder.with_name(f"{folder.name}.{uuid.uuid4().hex[:8]}.damaged")
-        folder.rename(aside)
-        print(f"nclib: a damaged record was set aside as {_shown(aside)}", file=sys.stderr)
+def _make_room(study: str, run_key: str) -> None:
+    """Set aside a fresh record that cannot be read, or is of another generation."""
+    folder = results() / study / run_key
+    if not folder.exists():
+        return
+    try:
+        _read_folder(folder, study)
+        kind = "stale"
+    except Damaged:
+        kind = "damaged"
+    aside = folder.with_name(f"{run_key}.{uuid.uuid4().hex[:8]}.{kind}")
+    folder.rename(aside)
+    print(f"nclib: a {kind} record was set aside as {_shown(aside)}", file=sys.stderr)
+
+
+def _begin(partial: Path, now: int) -> None:
+    """The folder of a run's checkpoints: those of another generation would mix two codes in one run."""
+    note = partial / "generation"
+    if partial.exists() and (not note.exists() or note.read_text() != str(now)):
+        shutil.rmtree(partial)
+    if not partial.exists():  # a note written again on a full disk would be an empty one
+        partial.mkdir()
+        note.write_text(str(now))
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -303,8 +347,14 @@ def _earlier_seconds(partial: Path) -> float:
     return float(path.read_text()) if path.exists() else 0.0
 
 
+def _lock_file(study: str, run_key: str) -> Path:
+    return results() / study / f".{run_key}.lock"
+
+
 @contextlib.contextmanager
-def _lock(path: Path, study: str, run_key: str) -> Iterator[None]:
+def lock(study: str, run_key: str) -> Iterator[None]:
+    """Held by whoever makes a run, or removes what is left of one. Raises Busy when it is held."""
+    path = _lock_file(study, run_key)
     while True:
         handle = path.open("w")
         try:
@@ -327,9 +377,8 @@ def _lock(path: Path, study: str, run_key: str) -> Iterator[None]:
 
 def is_running(study: str, run_key: str) -> bool:
     """Whether a process of this machine is making this run."""
-    path = results() / study / f".{run_key}.lock"
     try:
-        with path.open("r+") as handle:
+        with _lock_file(study, run_key).open("r+") as handle:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False
@@ -376,17 +425,19 @@ def carry(study: str, run_key: str) -> dict[str, bytes]:
 
 
 def adopt(study: str, run_key: str, files: dict[str, bytes]) -> None:
-    """Take in a record that another machine has made; one that is here already stays as it is."""
-    if is_recorded(study, run_key) or not files:
+    """Take in a record that another machine has made; one that is here, or being made, stays as it is."""
+    if is_current(study, run_key) or not files:
         return
     temporary = _temporary_folder()
     try:
         for name, content in files.items():
             (temporary / name).write_bytes(content)
         (results() / study).mkdir(exist_ok=True)
-        with _lock(results() / study / f".{run_key}.lock", study, run_key):
-            _set_aside(results() / study / run_key)
-            _settle(temporary, results() / study / run_key)
+        with contextlib.suppress(Busy), lock(study, run_key):
+            if not is_current(study, run_key):
+                _make_room(study, run_key)
+            if not is_current(study, run_key):
+                _settle(temporary, results() / study / run_key)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
@@ -437,16 +488,22 @@ def generation(study: str) -> int:
 def publish(study: str) -> tuple[int, list[str]]:
     """Append the finished runs of `results/` as new chunks; (how many, why others were not).
 
-    Refused: runs made under another generation of the study's smoke record. Nothing that is published is
-    rewritten.
+    Refused: runs made under another generation of the study's smoke record, and damaged records. No chunk that
+    is published is rewritten; a run published again, its record having become stale, takes the older one's place.
     """
     index = published_index(study)
     fresh, refused = [], []
     for folder in sorted(p for p in (results() / study).glob("*") if p.is_dir() and p.suffix == ""):
-        if folder.name in index:
+        if folder.name in index and index[folder.name][0]["provenance"]["generation"] == generation(study):
             continue
-        run = _read_folder(folder, study)
-        if run.provenance["generation"] != generation(study):
+        try:
+            run = _read_folder(folder, study)
+        except Damaged as error:
+            refused.append(str(error))
+            continue
+        if not _is_of_today(run):
+            if folder.name in index:  # the copy of a published record, as stale as that
+                continue
             refused.append(
                 f"{run.key}: made under generation {run.provenance['generation']}, now {generation(study)}: "
                 "record it again"

@@ -1,9 +1,11 @@
 """What lies in `results/` besides records: runs begun, running or failed, and what nothing refers to any more."""
 
 import json
+import re
 import shutil
 import time
 from collections.abc import Collection
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,20 +13,18 @@ from nclib import runs
 
 
 def unfinished(study: str) -> dict[str, str]:
-    """Keys of runs that are not recorded: "running", "failed" with its error, or "begun" (to be gone on with)."""
+    """Keys of runs that are not recorded: "running", "failed: " and why, or "begun" (to be gone on with)."""
     base = runs.results() / study
     states = {path.name.removesuffix(".partial"): "begun" for path in base.glob("*.partial")}
     for path in base.glob("*.failed.json"):
         states[path.name.removesuffix(".failed.json")] = f"failed: {_error(path)}"
-    for key in states:
-        if runs.is_running(study, key):
-            states[key] = "running"
-    return states
+    states |= {key: "running" for key in states if runs.is_running(study, key)}
+    return {key: state for key, state in states.items() if not runs.is_recorded(study, key)}
 
 
 def _error(path: Path) -> str:
     try:
-        return " ".join(json.loads(path.read_text())["provenance"]["error"].split())
+        return " ".join(str(json.loads(path.read_text())["provenance"]["error"]).split())
     except (OSError, ValueError, KeyError, TypeError):
         return f"its note {path.name} cannot be read"
 
@@ -35,6 +35,8 @@ class Leftover:
 
     path: Path
     why: str
+    run: tuple[str, str] | None = None
+    """Study and key of the run that it is of."""
 
     @property
     def size(self) -> int:
@@ -42,12 +44,17 @@ class Leftover:
         files = [self.path] if self.path.is_file() else [p for p in self.path.rglob("*") if p.is_file()]
         return sum(path.stat().st_size for path in files)
 
-    def remove(self) -> None:
-        """Remove it."""
-        if self.path.is_dir():
-            shutil.rmtree(self.path)
-        else:
-            self.path.unlink(missing_ok=True)
+    def remove(self) -> bool:
+        """Remove it; not if a process is at its run by now. Whether it was removed."""
+        try:
+            with runs.lock(*self.run) if self.run else nullcontext():
+                if self.path.is_dir():
+                    shutil.rmtree(self.path)
+                elif self.path.suffix != ".lock":  # which goes as it is released
+                    self.path.unlink(missing_ok=True)
+        except runs.Busy:
+            return False
+        return True
 
 
 def leftovers(study: str, wanted: Collection[str]) -> list[Leftover]:
@@ -55,32 +62,41 @@ def leftovers(study: str, wanted: Collection[str]) -> list[Leftover]:
 
     Nothing of a run that is being made. A fresh record goes when it is published, or when nothing names it; a
     checkpoint or a note of failure when its run is recorded, or when nothing names it; what a kill or a
-    damaged file has left, always.
+    damaged file has left, always. What is none of these is somebody's own, and stays.
     """
-    base, index, found = runs.results() / study, runs.published_index(study), []
+    base, index, now = runs.results() / study, runs.published_index(study), runs.generation(study)
+    found: list[Leftover] = []
     for path in sorted(base.iterdir()) if base.is_dir() else []:
         key, _, kind = path.name.removeprefix(".").partition(".")
-        if runs.is_running(study, key):
+        if path.name.startswith(".tmp-") and _is_old(path):
+            found.append(Leftover(path, "a write that was killed"))
+        if not re.fullmatch("[0-9a-f]{16}", key) or runs.is_running(study, key):
             continue
         if kind == "lock":
             why = "the lock of a process that is gone"
-        elif key.startswith("tmp-"):
-            why = "a write that was killed"
-        elif kind.endswith("damaged"):
-            why = "a damaged record, set aside"
+        elif kind.endswith(("damaged", "stale")):
+            why = f"a {kind.rpartition('.')[2]} record, set aside"
         elif kind in ("partial", "failed.json") and runs.is_recorded(study, key):
             why = "of a run that is recorded since"
-        elif kind == "" and key in index:
+        elif kind == "" and key in index and index[key][0]["provenance"]["generation"] == now:
             why = "a copy of a published record"
         elif key not in wanted:
             why = "of a run that no grid or notebook names"
         else:
             continue
-        found.append(Leftover(path, why))
+        found.append(Leftover(path, why, (study, key)))
     return found
 
 
 def killed_writes() -> list[Leftover]:
-    """Temporary folders that a kill has left in `results/` itself, unless one was touched in the last hour."""
-    old = [p for p in runs.results().glob(".tmp-*") if time.time() - p.stat().st_mtime > 3600]
-    return [Leftover(path, "a write that was killed") for path in sorted(old)]
+    """Temporary folders that a kill has left in `results/` itself."""
+    found = sorted(filter(_is_old, runs.results().glob(".tmp-*")))
+    return [Leftover(path, "a write that was killed") for path in found]
+
+
+def _is_old(path: Path) -> bool:
+    """Whether no process can still be writing it: it was not touched in the last hour."""
+    try:
+        return time.time() - path.stat().st_mtime > 3600
+    except FileNotFoundError:  # it was being written, and is whole by now
+        return False

@@ -231,3 +231,95 @@ def test_the_defaults_of_every_notebook_name_published_runs(path):
         cells = notebooks.resolve(notebooks.declared(path), study, axes)
         assert cells
         assert {studies.key(study, p) for p in cells} <= set(runs.published_index(study))
+
+
+# What the notebooks ask for
+
+
+@pytest.fixture
+def two_notebooks(tmp_path, monkeypatch):
+    """Two notebooks that sweep one study, of which the second binds two parameters in another's sweep."""
+
+    def write(name, parameters, sweep):
+        cells = [
+            {"cell_type": "code", "source": parameters, "metadata": {"tags": ["parameters"]}},
+            {"cell_type": "code", "source": f"cells = notebooks.sweep(globals(), {sweep})", "metadata": {}},
+        ]
+        (tmp_path / f"{name}.ipynb").write_text(json.dumps({"cells": cells}))
+
+    write("a", "widths = '2,4'\nepochs = 5\nseeds = '0-1'", "'mnist1d', widths='width', seeds='seed'")
+    write("b", "width = 4\nepochs = 5\nseeds = '1-2'\noptimizer = 'sgd'", "'mnist1d', seeds='seed'")
+    write("c", "pairs = '2:2,4:8'\nseeds = '0'", "'representations', pairs='width:width_b', seeds='seed'")
+    (tmp_path / "params").mkdir()
+    (tmp_path / "params" / "smoke.yml").write_text("a: {epochs: 1, seeds: '7'}\nb: {}\nc: {}\n")
+    monkeypatch.setattr(notebooks, "FOLDER", tmp_path)
+
+
+def asked(study="mnist1d", profile=None, names=("width", "seed", "epochs"), **replaced):
+    return [tuple(getattr(p, n) for n in names) for p in notebooks.asked(study, profile, replaced)]
+
+
+def test_what_the_notebooks_ask_for_is_the_union_of_their_sweeps(two_notebooks):
+    assert asked() == [(2, 0, 5), (2, 1, 5), (4, 0, 5), (4, 1, 5), (4, 2, 5)]
+    assert asked("representations", names=("width", "width_b")) == [(2, 2), (4, 8)]
+
+
+def test_a_profile_changes_what_its_section_names_and_nothing_else(two_notebooks):
+    assert asked(profile="smoke") == [(2, 7, 1), (4, 7, 1), (4, 1, 5), (4, 2, 5)]
+    assert asked("representations", "smoke") == asked("representations")
+
+
+def test_a_replaced_parameter_stands_in_every_notebook_whatever_its_variable_is_called(two_notebooks):
+    assert asked(seed="9") == [(2, 9, 5), (4, 9, 5)]
+    assert asked(width="8,16", seed="0") == [(8, 0, 5), (16, 0, 5)]
+    assert asked(profile="smoke", epochs="3") == [(2, 7, 3), (4, 7, 3), (4, 1, 3), (4, 2, 3)]
+    # one that no notebook speaks of
+    assert len(asked(label_noise="0,0.1")) == 2 * len(asked())
+
+
+def test_what_is_left_open_follows_what_is_replaced(two_notebooks):
+    names = ("optimizer", "lr", "schedule", "seed", "noise_seed")
+    assert set(asked(names=names, width="4", seed="3")) == {("sgd", 0.01, "cosine", 3, 3)}
+    assert set(asked(names=names, width="4", seed="3", optimizer="adam")) == {
+        ("adam", 1e-3, "constant", 3, 3)
+    }
+
+
+def test_parameters_that_a_notebook_gives_together_are_replaced_together(two_notebooks):
+    with pytest.raises(ParameterError, match=r"^c gives width and width_b together, as pairs: replace both$"):
+        asked("representations", width="4")
+    names = ("width", "width_b", "seed")
+    assert asked("representations", names=names, width="4", width_b="4,6") == [(4, 4, 0), (4, 6, 0)]
+    assert asked("representations", names=names, seed="1") == [(2, 2, 1), (4, 8, 1)]
+
+
+@pytest.mark.parametrize(
+    ("study", "profile", "replaced", "complaint"),
+    [
+        ("mnist2d", None, {}, "unknown study 'mnist2d': did you mean 'mnist1d'"),
+        ("mnist1d", None, {"widths": "2"}, "unknown parameter 'widths': did you mean 'width'"),
+        ("mnist1d", "smok", {}, "profile must be one of smoke, quick, paper, got 'smok'"),
+        ("mnist1d", None, {"seed": "0-"}, "seed: cannot read '0-'"),
+        ("mnist1d", None, {"width": "0"}, "width must be at least 1, got 0"),
+        ("mnist1d", None, {"epochs": "two"}, "epochs: cannot read 'two'"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_refused(two_notebooks, study, profile, replaced, complaint):
+    with pytest.raises(ParameterError, match=complaint):
+        notebooks.asked(study, profile, replaced)
+
+
+def test_a_study_in_no_notebook_is_asked_for_by_none(two_notebooks):
+    assert notebooks.asked("terminal_phase", None, {}) == []
+    assert notebooks.asked("terminal_phase", "smoke", {"seed": "0-9"}) == []
+
+
+@pytest.mark.parametrize("profile", [None, *notebooks.PROFILES])
+@pytest.mark.parametrize("study", studies.STUDIES)
+def test_asking_by_study_misses_nothing_that_a_notebook_asks_for(study, profile):
+    every = [
+        cell
+        for path in ALL
+        for cell in notebooks.cells(path, notebooks.profile_of(path, profile) if profile else {})
+    ]
+    assert set(notebooks.asked(study, profile, {})) == {params for name, params in every if name == study}

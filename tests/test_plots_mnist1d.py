@@ -254,6 +254,18 @@ def test_the_scatter_says_its_correlation_and_names_every_width(one, ax):
     assert [text.get_text() for text in ax.texts] == [str(w) for w in WIDTHS]
 
 
+def test_width_labels_stand_outside_a_bend_of_the_path():
+    angle = np.linspace(0, 1.5 * np.pi, 9)
+    x, y = 3 * np.cos(angle), 0.2 * np.sin(angle)
+    out = double_descent._outwards(x, y)
+    np.testing.assert_allclose(np.linalg.norm(out, axis=1), 1)
+    inner = slice(1, -1)
+    assert (out[inner] * np.column_stack([x, y])[inner] >= 0).all()
+    inside = double_descent._outwards(-x[::-1], y[::-1])
+    assert not np.allclose(inside, out), "the control: another path has other sides"
+    np.testing.assert_allclose(double_descent._outwards(np.ones(1), np.ones(1)), [[0, 1]])
+
+
 def test_panels_deal_out_every_configuration_once_with_one_legend(table, one):
     figure = mnist1d.panels(table, double_descent.errors)
     titles = [title(ax) for ax in figure.axes if ax.get_visible()]

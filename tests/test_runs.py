@@ -1,14 +1,17 @@
 """The run store: found by parameters, written whole or not at all, never made twice, never read when damaged."""
 
+import errno
 import hashlib
 import json
+import os
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from nclib import runs, tables
+from nclib import runs, tables, upkeep
 
 ENVIRONMENT = {"device": "cpu", "threads": 1, "deterministic": False}
 DATA = {"train": "abc"}
@@ -138,11 +141,11 @@ def test_a_failure_leaves_its_traceback_and_no_record_and_a_success_clears_it(st
     note = json.loads((store / "results" / "study" / f"{key}.failed.json").read_text())
     assert note["provenance"]["error"] == "ZeroDivisionError: at step 3"
     assert "fails" in note["provenance"]["traceback"]
-    assert runs.unfinished("study") == {key: "failed: ZeroDivisionError: at step 3"}
+    assert upkeep.unfinished("study") == {key: "failed: ZeroDivisionError: at step 3"}
     seen = []
     make(produce=lambda folder: seen.append((folder / "checkpoint.pt").read_bytes()) or (rows(), {}))
     assert seen == [b"so far"], "the checkpoint did not outlive the failure"
-    assert runs.unfinished("study") == {}
+    assert upkeep.unfinished("study") == {}
     assert files(store) == [f"results/study/{key}/{name}" for name in ("record.json", "table.parquet")]
 
 
@@ -172,7 +175,7 @@ def test_a_kill_while_writing_leaves_nothing_that_could_be_read(store, monkeypat
     key = runs.key("study", Params(), DATA)
     assert runs.find("study", key) is None
     assert not list((store / "results").rglob("*.parquet"))
-    assert runs.unfinished("study") == {key: "begun"}
+    assert upkeep.unfinished("study") == {key: "begun"}
     assert make().key == key
 
 
@@ -192,35 +195,232 @@ def test_seconds_of_earlier_sessions_are_added_once():
 
 def test_a_run_that_is_being_made_is_not_made_twice(store):
     key = runs.key("study", Params(), DATA)
-    base = store / "results" / "study"
-    base.mkdir(parents=True)
-    with runs._lock(base / f".{key}.lock", "study", key):  # an open file's lock: as good as another process
-        with pytest.raises(runs.RecordError, match=f"{key} is being recorded by another process"):
+    (store / "results" / "study").mkdir(parents=True)
+    assert not runs.is_running("study", key)
+    with runs.lock("study", key):  # an open file's lock: as good as another process
+        assert runs.is_running("study", key)
+        with pytest.raises(runs.Busy, match=f"{key} is being recorded by another process"):
             make(produce=never)
         make(Params(seed=1))  # another run is nobody else's business
-    assert runs.unfinished("study") == {}
+    assert not runs.is_running("study", key)
+    assert upkeep.unfinished("study") == {}
     assert make().key == key
 
 
-def test_a_run_finished_by_another_process_meanwhile_is_taken_and_leaves_nothing_begun(monkeypatch):
-    done = make()
-    answers = [None, done]
-    monkeypatch.setattr(runs, "find", lambda *a: answers.pop(0))
-    assert make(produce=never) is done
-    assert runs.unfinished("study") == {}
+def test_a_run_finished_by_another_process_meanwhile_is_taken_and_leaves_nothing_begun(store, monkeypatch):
+    lock = runs.lock
+
+    def late(study, key):
+        with monkeypatch.context() as unhindered:
+            unhindered.setattr(runs, "lock", lock)
+            make()
+        return lock(study, key)
+
+    monkeypatch.setattr(runs, "lock", late)
+    key = make(produce=never).key
+    assert upkeep.unfinished("study") == {}
+    assert files(store) == [f"results/study/{key}/{name}" for name in ("record.json", "table.parquet")]
 
 
-@pytest.mark.parametrize("name", ["record.json", "table.parquet"])
-@pytest.mark.parametrize("damage", ["cut", "empty", "gone"])
-def test_a_damaged_fresh_record_is_named_and_never_read_as_data(store, name, damage):
-    folder = store / "results" / "study" / make().key
+@pytest.mark.parametrize("when", ["after it was opened", "before it is compared"])
+def test_a_lock_whose_file_its_last_holder_removes_is_taken_again_and_held(store, monkeypatch, when):
+    # The removed file's lock would be worth nothing: the next process makes a new file, and locks that.
+    path = store / "results" / "study" / ".key.lock"
+    path.parent.mkdir(parents=True)
+    module, name = (runs.fcntl, "flock") if when == "after it was opened" else (runs.os, "fstat")
+    real, calls = getattr(module, name), []
+
+    def slow(*arguments):
+        if not calls:
+            path.unlink()
+        calls.append(arguments)
+        return real(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, name, slow)
+        with runs.lock("study", "key"):
+            assert len(calls) == 2
+            patched.undo()
+            assert path.exists()
+            assert runs.is_running("study", "key")
+            with pytest.raises(runs.Busy), runs.lock("study", "key"):
+                pass
+            assert path.exists(), "who is refused must not remove the lock"
+    assert not path.exists()
+
+
+def damage_record(folder, name, how):
     path = folder / name
-    if damage == "gone":
+    content = path.read_bytes()
+    if how == "gone":
         path.unlink()
+    elif how == "flipped":
+        middle = len(content) // 2
+        path.write_bytes(content[:middle] + bytes([content[middle] ^ 64]) + content[middle + 1 :])
+    elif how == "another's":
+        path.write_bytes((folder.parent / make(Params(seed=1)).key / name).read_bytes())
     else:
-        path.write_bytes(path.read_bytes()[:-40] if damage == "cut" else b"")
-    with pytest.raises(runs.RecordError, match=f"{folder.name} cannot be read .*delete that folder"):
-        make(produce=never)
+        path.write_bytes(content[:-40] if how == "cut" else b"")
+
+
+DAMAGED = [
+    *(
+        (name, how)
+        for name in ("record.json", "table.parquet")
+        for how in ("cut", "empty", "gone", "another's")
+    ),
+    ("table.parquet", "flipped"),
+]
+
+
+@pytest.mark.parametrize(("name", "how"), DAMAGED)
+def test_a_damaged_fresh_record_is_never_read_but_set_aside_and_made_again(store, capsys, name, how):
+    key = make().key
+    folder = store / "results" / "study" / key
+    assert runs.is_recorded("study", key)
+    damage_record(folder, name, how)
+    with pytest.raises(runs.Damaged, match=f"{key} cannot be read .*nclib record"):
+        runs.find("study", key)
+    assert not runs.is_recorded("study", key)
+    left = files(folder)
+    capsys.readouterr()
+    run = make(produce=lambda folder: (rows(0.25), {}))
+    assert list(run.rows.value) == [0.25]
+    (aside,) = folder.parent.glob(f"{key}.*.damaged")
+    assert files(aside) == left
+    assert capsys.readouterr().err == f"nclib: a damaged record was set aside as {aside}\n"
+    assert runs.is_recorded("study", key)
+    assert make(produce=never).key == key
+
+
+def test_the_published_record_stands_in_for_a_damaged_copy_of_it(store):
+    run = make()
+    runs.publish("study")
+    damage_record(store / "results" / "study" / run.key, "table.parquet", "cut")
+    pd.testing.assert_frame_equal(make(produce=never).rows, run.rows)
+    assert len(list((store / "results" / "study").glob("*.damaged"))) == 1
+
+
+def no_space(*_, **__):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_disk_is_the_error_that_is_seen_and_leaves_no_half_of_anything(store, monkeypatch):
+    key = runs.key("study", Params(), DATA)
+    with monkeypatch.context() as full:
+        full.setattr(tables, "write", no_space)
+        full.setattr(Path, "write_text", no_space)
+        with pytest.raises(OSError, match="No space left") as caught:
+            make()
+        assert caught.value.errno == errno.ENOSPC
+    assert files(store) == [], "neither a record nor a note of failure, and nothing temporary"
+    assert upkeep.unfinished("study") == {key: "begun"}
+    with monkeypatch.context() as full:
+        full.setattr(runs, "write_whole", no_space)
+        with pytest.raises(ZeroDivisionError):  # what went wrong is not masked by the note that failed
+            make(produce=lambda folder: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        make(produce=lambda folder: 1 / 0)
+    assert upkeep.unfinished("study") == {key: "failed: ZeroDivisionError: division by zero"}
+    assert make().key == key
+
+
+def test_a_file_written_whole_is_there_with_all_its_content_or_as_it_was(tmp_path, monkeypatch):
+    path = tmp_path / "note.json"
+    runs.write_whole(path, "first")
+    assert files(tmp_path) == ["note.json"]
+    write = Path.write_text
+
+    def half(self, text):
+        write(self, text[:3])
+        no_space()
+
+    with monkeypatch.context() as full:
+        full.setattr(Path, "write_text", half)
+        with pytest.raises(OSError, match="No space left"):
+            runs.write_whole(path, "second")
+        assert path.read_text() == "first"
+        assert files(tmp_path) == ["note.json"]
+    seen = []
+
+    def watched(self, target):
+        seen.extend((self.read_text(), path.read_text()))
+        return os.rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", watched)
+    runs.write_whole(path, "second")
+    assert seen == ["second", "first"]
+    assert path.read_text() == "second"
+
+
+# From one machine to another
+
+
+@pytest.fixture
+def carried(store, monkeypatch):
+    """A run recorded on another machine: the run, its key, and the files that it sends."""
+    monkeypatch.setenv("NCLIB_RESULTS", str(store / "elsewhere"))
+    run = make(arrays={"means": np.arange(3.0)})
+    content = runs.carry("study", run.key)
+    arrays = run.arrays
+    monkeypatch.setenv("NCLIB_RESULTS", str(store / "results"))
+    assert not runs.is_recorded("study", run.key)
+    return run, arrays, content
+
+
+def test_a_record_that_is_carried_over_reads_as_where_it_was_made(store, carried):
+    run, arrays, content = carried
+    assert set(content) == {"record.json", "table.parquet", "arrays.npz"}
+    runs.adopt("study", run.key, content)
+    found = runs.find("study", run.key)
+    pd.testing.assert_frame_equal(found.table, run.table)
+    assert found.provenance == run.provenance
+    np.testing.assert_array_equal(found.arrays["means"], arrays["means"])
+    assert runs.carry("study", run.key) == content
+    assert files(store / "results") == sorted(f"study/{run.key}/{name}" for name in content)
+    assert make(produce=never).key == run.key
+
+
+def test_nothing_is_carried_of_a_run_without_a_fresh_record_and_nothing_is_adopted_then(store):
+    assert runs.carry("study", "0" * 16) == {}
+    runs.adopt("study", "0" * 16, {})
+    assert not (store / "results").exists()
+
+
+def test_adopting_never_overwrites(store, carried, monkeypatch):
+    run, _, content = carried
+    make(produce=lambda folder: (rows(0.75), {}))
+    before = runs.carry("study", run.key)
+    runs.adopt("study", run.key, content)
+    assert runs.carry("study", run.key) == before != content
+    # nor what was recorded between the first look and the lock
+    looks = [False]
+    is_current = runs.is_current
+    monkeypatch.setattr(runs, "is_current", lambda *a: looks.pop() if looks else is_current(*a))
+    runs.adopt("study", run.key, content)
+    assert looks == []
+    assert runs.carry("study", run.key) == before
+    assert files(store / "results") == sorted(f"study/{run.key}/{name}" for name in before)
+
+
+def test_adopting_leaves_a_run_that_is_being_made_here_to_its_maker(store, carried):
+    run, _, content = carried
+    (store / "results" / "study").mkdir(parents=True)
+    with runs.lock("study", run.key):
+        runs.adopt("study", run.key, content)
+        assert not runs.is_recorded("study", run.key)
+    assert files(store / "results") == []
+    runs.adopt("study", run.key, content)
+    assert runs.is_recorded("study", run.key)
+
+
+def test_adopting_sets_a_damaged_record_aside(store, carried):
+    run, _, content = carried
+    make()
+    damage_record(store / "results" / "study" / run.key, "table.parquet", "cut")
+    runs.adopt("study", run.key, content)
+    assert runs.carry("study", run.key) == content
+    assert len(list((store / "results" / "study").glob("*.damaged"))) == 1
 
 
 def test_damaged_arrays_are_named(store):
@@ -319,10 +519,66 @@ def test_a_run_of_another_generation_is_not_published_and_a_published_one_become
     assert set(runs.published_index("study")) == {old.key, new.key}
 
 
+def test_a_stale_run_is_made_again_and_its_new_record_takes_the_place_of_the_old(store):
+    smoke_generation(store, 1)
+    old = make(arrays={"means": np.zeros(3)})
+    other = make(Params(seed=1))
+    runs.publish("study")
+    assert runs.is_current("study", old.key)
+    smoke_generation(store, 2)
+    assert runs.is_recorded("study", old.key)
+    assert not runs.is_current("study", old.key)
+    assert runs.find("study", old.key).provenance["generation"] == 1, "reading does not train"
+    new = make(produce=lambda folder: (rows(0.25, 0.125), {"means": np.ones(3)}))
+    assert new.provenance["generation"] == 2
+    assert list(new.rows.value) == [0.25, 0.125]
+    make(produce=never)
+    assert runs.publish("study")[0] == 1
+    assert runs.stale("study") == [other.key]
+    empty_results(store)
+    again = make(produce=never)
+    assert list(again.rows.value) == [0.25, 0.125]
+    np.testing.assert_array_equal(again.arrays["means"], np.ones(3))
+    everything = runs.published("study")
+    assert everything.groupby("run").size().to_dict() == {old.key: 2, other.key: 2}
+    assert set(everything[everything.run == old.key].value) == {0.25, 0.125}
+    assert len(list((store / "published" / "study").glob("*.parquet"))) == 2, "no chunk is rewritten"
+
+
+def test_a_checkpoint_of_another_generation_is_not_gone_on_from(store):
+    smoke_generation(store, 1)
+
+    def stopped(folder):
+        (folder / "checkpoint.pt").write_bytes(b"so far")
+        raise KeyboardInterrupt
+
+    def goes_on(folder):
+        found.append((folder / "checkpoint.pt").exists())
+        return rows(), {}
+
+    found = []
+    for seed, later in ((1, 1), (2, 2)):
+        smoke_generation(store, 1)
+        with pytest.raises(KeyboardInterrupt):
+            make(Params(seed=seed), produce=stopped)
+        smoke_generation(store, later)
+        make(Params(seed=seed), produce=goes_on)
+    assert found == [True, False]
+
+
 def test_what_is_unfinished_is_not_published(store):
     with pytest.raises(ZeroDivisionError):
         make(produce=lambda folder: 1 / 0)
     assert runs.publish("study") == (0, [])
+
+
+def test_a_damaged_record_is_named_and_does_not_keep_others_from_being_published(store):
+    sound, damaged = make(), make(Params(seed=1))
+    damage_record(store / "results" / "study" / damaged.key, "table.parquet", "cut")
+    count, (refused,) = runs.publish("study")
+    assert count == 1
+    assert f"{damaged.key} cannot be read" in refused
+    assert set(runs.published_index("study")) == {sound.key}
 
 
 def published_run(store):

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from nclib import data, runs, studies, tables
+from nclib import data, runs, studies, tables, upkeep
 from nclib.studies import mnist1d, representations, smoke, terminal_phase, unconstrained
 from nclib.training import Checkpoint
 
@@ -241,7 +241,7 @@ def test_a_sweep_records_what_is_missing_and_a_failure_stops_only_itself(store):
     with pytest.raises(runs.RecordError, match=r"1 of 2 runs failed: .*\(seed 7\)"):
         studies.sweep("unconstrained", [*sound, diverging], workers=1, progress=False)
     assert studies.missing("unconstrained", [*sound, diverging]) == [diverging]
-    state = runs.unfinished("unconstrained")
+    state = upkeep.unfinished("unconstrained")
     assert list(state) == [studies.key("unconstrained", diverging)]
     assert state[studies.key("unconstrained", diverging)].startswith("failed: ")
     table = studies.sweep("unconstrained", sound, progress=False)

@@ -10,6 +10,7 @@ from nclib.studies import grids
 from nclib.studies.params import (
     ParameterError,
     StudyParams,
+    axes,
     axis,
     check_names,
     coerce,
@@ -138,6 +139,19 @@ def test_an_axis_that_is_none_is_refused(text, kind):
         axis(text, kind)
 
 
+def test_axes_are_read_by_parameter_and_refused_by_name():
+    assert axes({"width": "2,4", "lr": "1e-3", "schedule": "step"}, Params) == {
+        "width": [2, 4], "lr": [0.001], "schedule": ["step"],
+    }  # fmt: skip
+    assert axes({}, Params) == {}
+    with pytest.raises(ParameterError, match=r"^unknown parameter 'widht': did you mean 'width'\?"):
+        axes({"widht": "2"}, Params)
+    with pytest.raises(ParameterError, match=r"^width: cannot read '2\.5'"):
+        axes({"lr": "1", "width": "2.5"}, Params)
+    with pytest.raises(ParameterError, match=r"^lr: an axis needs distinct values"):
+        axes({"lr": "1,1.0"}, Params)
+
+
 def test_a_product_is_all_combinations_in_order():
     cells = product(Params, width=[2, 4], seed=[0, 1], lr=0.5)
     assert [(c.width, c.seed, c.lr) for c in cells] == [(2, 0, 0.5), (2, 1, 0.5), (4, 0, 0.5), (4, 1, 0.5)]
@@ -222,6 +236,16 @@ def test_published_grids_are_readable_and_name_distinct_runs():
         ("study: mnist2d\ngrid: []", "did you mean 'mnist1d'"),
         ("study: mnist1d\ngrid:\n  - widht: 2", "did you mean 'width'"),
         ("study: mnist1d\ngrid:\n  - width: [2, wide]", "width: expected int, got str 'wide'"),
+        ("study: [mnist1d]\ngrid: []", "a grid file has"),
+        ("study: 3\ngrid: []", "a grid file has"),
+        ("study: mnist1d\ngrid: [3]", "a grid file has"),
+        ("study: mnist1d\ngrid: [null]", "a grid file has"),
+        ("study: mnist1d\ngrid: [{3: 4}]", "a grid file has"),
+        ("study: mnist1d\ngrid: []", "names no run"),
+        ("study: mnist1d\ngrid: [{seed: []}]", "names no run"),
+        ("study: mnist1d\ngrid: [{seed: [[1]]}]", "seed: expected int, got list"),
+        ("study: mnist1d\ngrid: [{seed: 0-2}]", "seed: expected int, got str '0-2'"),
+        ("study: mnist1d\n\x07", "cannot be read as YAML"),
     ],
 )
 def test_a_grid_file_that_is_none_is_refused_by_name(tmp_path, text, complaint):
@@ -230,5 +254,29 @@ def test_a_grid_file_that_is_none_is_refused_by_name(tmp_path, text, complaint):
     with pytest.raises(ParameterError, match=complaint) as caught:
         grids.load(path)
     assert str(path) in str(caught.value)
-    with pytest.raises(ParameterError, match="cannot be read"):
-        grids.load(tmp_path / "nowhere.yml")
+    path.write_bytes(b"\xff\xfe")
+    for missing in (path, tmp_path / "nowhere.yml", tmp_path):
+        with pytest.raises(ParameterError, match=f"{missing}:? cannot be read"):
+            grids.load(missing)
+
+
+def test_a_replaced_parameter_stands_in_every_block_before_what_follows_from_it(tmp_path):
+    path = tmp_path / "grid.yml"
+    path.write_text(
+        "study: mnist1d\ngrid:\n  - {optimizer: sgd, width: [2, 4]}\n  - {width: 8, seed: 1, noise_seed: 5}\n"
+    )
+
+    def found(**replaced):
+        cells = grids.load(path, replaced)[1]
+        return [(c.width, c.optimizer, c.lr, c.seed, c.noise_seed) for c in cells]
+
+    plain = [(2, "sgd", 0.01, 0, 0), (4, "sgd", 0.01, 0, 0), (8, "sgd", 0.01, 1, 5)]
+    assert found() == plain
+    assert found(optimizer="adam") == [(w, "adam", 1e-3, s, n) for w, _, _, s, n in plain]
+    assert found(seed="3-4", width="2") == [
+        (2, "sgd", 0.01, 3, 3), (2, "sgd", 0.01, 4, 4), (2, "sgd", 0.01, 3, 5), (2, "sgd", 0.01, 4, 5),
+    ]  # fmt: skip
+    with pytest.raises(ParameterError, match=r"grid\.yml: unknown parameter 'widht': did you mean 'width'"):
+        found(widht="2")
+    with pytest.raises(ParameterError, match=r"grid\.yml: width: cannot read 'two'"):
+        found(width="two")

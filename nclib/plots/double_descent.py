@@ -186,8 +186,14 @@ def error_against_nc1(rows: pd.DataFrame, ax: Axes) -> Axes:
         color=COLOURS["blue"],
         label=f"mean over seeds (n = {len(error)}); the number is the width w",
     )
-    for width in x.index:
-        ax.annotate(str(width), (x[width], y[width]), xytext=(4, 4), textcoords="offset points", fontsize=8)
+    ax.set_yscale("log")
+    for width, (right, up) in zip(
+        x.index, _outwards(np.log(x.to_numpy()), np.log(y.to_numpy())), strict=True
+    ):
+        ax.annotate(
+            str(width), (x[width], y[width]), xytext=(10 * right, 10 * up), textcoords="offset points",
+            fontsize=8, ha="center", va="center",
+        )  # fmt: skip
     rho = rank_correlation(error, collapse)
     found = f"Spearman ρ = {rho.mean():.2f} ({rho.min():.2f} to {rho.max():.2f} by seed)"
     _finish(
@@ -198,7 +204,21 @@ def error_against_nc1(rows: pd.DataFrame, ax: Axes) -> Axes:
         ylabel="error on fresh samples",
     )
     plain_log(ax.xaxis)
+    plain_log(ax.yaxis)
     return ax
+
+
+def _outwards(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """For each point of a path the direction of length 1 across it, to the side that its neighbours are not on."""
+    points = np.column_stack([x, y]) / np.maximum(np.ptp([x, y], axis=1), 1e-9)
+    around = np.vstack([points[:1], points, points[-1:]])
+    before, after = around[:-2], around[2:]
+    along = after - before
+    across = np.column_stack([-along[:, 1], along[:, 0]])
+    length = np.linalg.norm(across, axis=1, keepdims=True)
+    across = np.where(length > 0, across / np.where(length > 0, length, 1), [0.0, 1.0])
+    away = ((points - (before + after) / 2) * across).sum(1, keepdims=True)
+    return np.where(away < 0, -across, across)
 
 
 # Panels of one network

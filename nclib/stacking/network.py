@@ -58,7 +58,7 @@ class StackedOptimizer:
         self._decoupled_decay = [w if d else 0.0 for w, d in zip(decays, decoupled, strict=True)]
         self._rates: tuple[float, ...] | None = None
         self._buffers: dict[str, Tensor] = {}
-        self.steps = 0
+        self.steps = max(map(self.steps_of, optimizers))
         if any(self._sgd):
             self._momentum = flat.spread([group.get("momentum", 0.0) for group in groups])
             self._buffers["momentum_buffer"] = torch.zeros_like(flat.values)
@@ -79,6 +79,11 @@ class StackedOptimizer:
             and len(optimizer.param_groups) == 1
             and all(optimizer.param_groups[0].get(name, value) == value for name, value in plain.items())
         )
+
+    @staticmethod
+    def steps_of(optimizer: torch.optim.Optimizer) -> int:
+        """How many updates this optimiser counts: Adam's depend on it."""
+        return max((int(state["step"]) for state in optimizer.state.values() if "step" in state), default=0)
 
     def set_rates(self, rates: Sequence[float]) -> None:
         """The learning rate of every network from now on."""
@@ -119,7 +124,9 @@ class StackedOptimizer:
         parts = {name: self._flat.of(self._buffers[name], e) for name in names}
         for p in optimizer.param_groups[0]["params"]:
             # in its parameter's own order in memory, which torch's fused updates take for granted
-            state = {name: torch.empty_like(p).copy_(part[self._names[e][id(p)]]) for name, part in parts.items()}
+            state = {
+                name: torch.empty_like(p).copy_(part[self._names[e][id(p)]]) for name, part in parts.items()
+            }
             if not self._sgd[e]:
                 state["step"] = torch.tensor(float(self.steps))
             optimizer.state[p] = state
@@ -131,5 +138,3 @@ class StackedOptimizer:
                 for name in self._buffers.keys() & state.keys():
                     if state[name] is not None:
                         self._flat.of(self._buffers[name], e)[self._names[e][id(p)]].copy_(state[name])
-                if "step" in state:
-                    self.steps = int(state["step"])

@@ -6,7 +6,7 @@ while the others wait. The work's code is the same whether it is alone, stacked,
 """
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from nclib import training
 from nclib.stacking.network import StackedNetwork, StackedOptimizer
-from nclib.training import Diverged, Stopped, Training
+from nclib.training import Stopped, Training
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,16 @@ def side_by_side(works: Sequence[Callable[[], Any]]) -> list[Outcome]:
         for worker in workers:
             worker.go_on()
         while waiting := [w for w in workers if w.training is not None]:
-            _train([w for w in waiting if w.fits(waiting[0])])
+            together: dict[_Worker, Training] = {}
+            for worker in waiting:
+                if worker.fits(together):
+                    together[worker] = worker.training
+            try:
+                _train(list(together))
+            except Exception as error:  # of the stack as such: no memory left, labels that are no classes
+                for worker, request in together.items():
+                    if worker.training is request:
+                        worker.refuse(error)
     finally:
         for worker in workers:
             worker.abandon()
@@ -50,8 +59,11 @@ def takes(request: Training) -> bool:
         StackedNetwork([request.model])
     except (TypeError, AttributeError):
         return False
+    trained = {id(p) for group in request.optimizer.param_groups for p in group["params"]}
     return (
         StackedOptimizer.takes(request.optimizer)
+        and trained == {id(p) for p in request.model.parameters()}
+        and request.y.ndim == 1
         and request.loss is torch.nn.functional.cross_entropy
         and request.autocast is None
         and request.batch_size < len(request.x)
@@ -74,7 +86,10 @@ class _Worker(threading.Thread):
 
     def run(self) -> None:
         self._go.acquire()
-        training.ENGINE.set(lambda request: self._epochs(request) if takes(request) else None)
+        # What is trained in the middle of another training does not wait for the stack of that one.
+        training.ENGINE.set(
+            lambda request: self._epochs(request) if self.training is None and takes(request) else None
+        )
         try:
             self.result = self._work()
         except BaseException as error:
@@ -89,13 +104,13 @@ class _Worker(threading.Thread):
 
     def _epochs(self, request: Training) -> Iterator[int]:
         """In the work's own thread: what `train` yields, while a stack does the training."""
-        self.done = request.begin()
-        if self.done == 0 and 0 in request.pauses:
-            yield 0
-        if self.done == request.epochs:
-            return
         self.training = request
         try:
+            self.done = request.begin()
+            if self.done == 0 and 0 in request.pauses:
+                yield 0
+            if self.done >= request.epochs:
+                return
             while True:
                 self._back.release()
                 self._go.acquire()
@@ -107,40 +122,46 @@ class _Worker(threading.Thread):
         finally:
             self.training = None
 
-    def fits(self, other: "_Worker") -> bool:
-        """Whether the two can be trained in one stack."""
-        return self._kind() == other._kind()
+    def fits(self, others: Collection["_Worker"]) -> bool:
+        """Whether it can be trained in one stack with these."""
+        # Kinds of optimiser share a stack, but it has one set of Adam's constants and one count of its steps.
+        adam = {worker._adam() for worker in (self, *others)} - {None}
+        return all(self._shape() == other._shape() for other in others) and len(adam) < 2
 
-    def _kind(self) -> tuple:
+    def _shape(self) -> tuple:
         request = self.training
-        group = request.optimizer.param_groups[0]
         return (
             type(request.model), tuple(p.shape for p in request.model.parameters()),
             request.x.shape, request.x.dtype, request.x.device,
             request.batch_size, request.drop_last, request.epochs, self.done,
-            # two kinds of optimiser share a stack, but there is one set of Adam's own constants
-            (group["betas"], group["eps"]) if "betas" in group else None,
         )  # fmt: skip
+
+    def _adam(self) -> tuple | None:
+        optimizer = self.training.optimizer
+        group = optimizer.param_groups[0]
+        if "betas" not in group:
+            return None
+        return group["betas"], group["eps"], StackedOptimizer.steps_of(optimizer)
 
     def after(self, epoch: int, loss: float, store: Callable[[], None]) -> bool:
         """Measure and save what is due after an epoch, counted from 1; whether it trains on."""
         request, self.done = self.training, epoch
+        last = epoch == request.epochs
         try:
             request.check(loss, epoch)
-            pause, save = epoch in request.pauses, request.must_save(epoch)
-            if pause or save or epoch == request.epochs:
+            if epoch in request.pauses:
                 store()
-            if pause:
                 self._pause = epoch
                 self.go_on()
-            if self.training is not None and save:
+            # In its pause the work may have left this training, and may even have begun another.
+            if self.training is request and (last or request.must_save(epoch)):
+                store()
                 request.save(epoch)
-        except (Diverged, Stopped, OSError) as error:
+        except (Exception, Stopped) as error:
             self.refuse(error)
-        if self.training is not None and epoch == request.epochs:
+        if self.training is request and last:
             self._pause = None
             self.go_on()
-            return False
         return self.training is request
 
     def refuse(self, error: BaseException) -> None:

@@ -100,7 +100,7 @@ def sweep(
     """
     cells = list(cells)
     asked = [(study, params) for params in cells]
-    record(asked, workers=workers, device=device, progress=progress).raise_failures()
+    record(asked, workers=workers, device=device, progress=progress, stale=False).raise_failures()
     return pd.concat([trajectory(study, params).table for params in cells], ignore_index=True)
 
 
@@ -111,8 +111,11 @@ def record(
     scheduler: str | None = None,
     device: str = "auto",
     progress: bool = True,
+    stale: bool = True,
 ) -> "jobs.Report":
     """Train and record those of these (study, params) that are missing, longest first; what became of each.
+
+    A record of another generation counts as missing, unless `stale` is False: reading does not train again.
 
     On this machine with a process per core, or per GPU where the device is one; or, with the address of a
     Dask `scheduler`, on its workers. A run that fails does not stop the others. Raises RecordError when
@@ -120,4 +123,6 @@ def record(
     """
     from nclib.studies import recording  # it stands on this module
 
-    return recording.record(cells, workers=workers, scheduler=scheduler, device=device, progress=progress)
+    return recording.record(
+        cells, workers=workers, scheduler=scheduler, device=device, progress=progress, stale=stale
+    )

@@ -1,6 +1,7 @@
 """Jobs on a Dask cluster: any machines, any number; every record comes back to the results here."""
 
 import contextlib
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from threading import Event
@@ -28,6 +29,7 @@ def connected(address: str) -> "Iterator[Client]":
         from distributed import Client
     except ImportError:
         raise RecordError("--scheduler needs Dask: pip install 'nclib[cluster]'") from None
+    logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # it is said here, in one line
     try:
         client = Client(address, timeout=ANSWER_SECONDS, set_as_default=False)
     except (OSError, ValueError) as error:
@@ -71,37 +73,32 @@ def stream(
     files. Raises RecordError when the scheduler is lost: the same command, with a scheduler there again, goes
     on with what is missing.
     """
-    from distributed import KilledWorker, wait
-
-    futures = {}
+    address, futures = client.scheduler.address, {}
     for job in jobs:
         name = "-".join(studies.key(*cell) for cell in job)
         future = client.submit(_perform_there, job, device, key=f"nclib-{name}", pure=False, retries=RETRIES)
         futures[future] = job
     while futures and not stop.is_set():
-        if client.status != "running":
+        done = [future for future in futures if future.done()]
+        if client.status != "running" or any(future.cancelled() for future in futures):
             raise RecordError(
-                f"the Dask scheduler at {client.scheduler.address} was lost, {len(futures)} jobs unfinished: "
+                f"the Dask scheduler at {address} was lost, {len(futures)} jobs unfinished: "
                 "start it, and type the same command again"
             )
-        with contextlib.suppress(TimeoutError):
-            wait(list(futures), timeout=POLL_SECONDS, return_when="FIRST_COMPLETED")
-        for future in [f for f in futures if f.done()]:
-            job = futures.pop(future)
+        for future in done:
             try:
                 outcomes = future.result()
-            except KilledWorker as error:
-                outcomes = [Outcome(*cell, "failed", f"KilledWorker: {_line(error)}") for cell in job]
             except Exception as error:
-                if client.status != "running":
-                    futures[future] = job
+                if client.status != "running" or future.cancelled():
                     break
-                outcomes = [
-                    Outcome(*cell, "failed", f"{type(error).__name__}: {_line(error)}") for cell in job
-                ]
+                why = f"{type(error).__name__}: {_line(error)}"
+                outcomes = [Outcome(*cell, "failed", why) for cell in futures[future]]
             for outcome in outcomes:
                 runs.adopt(outcome.study, studies.key(outcome.study, outcome.params), outcome.files)
+            del futures[future]
             yield from outcomes
+        if not done:
+            time.sleep(POLL_SECONDS)
 
 
 def _line(error: Exception) -> str:

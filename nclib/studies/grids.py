@@ -6,35 +6,50 @@ from pathlib import Path
 import yaml
 
 from nclib import runs, studies
-from nclib.studies.params import ParameterError, StudyParams, expand
+from nclib.studies.params import ParameterError, StudyParams, axes, expand
 
 FOLDER = runs.ROOT / "data" / "grids"
 """The grids that the published records come from, one file each."""
 
 
-def load(path: Path, replaced: Mapping[str, object] | None = None) -> tuple[str, list[StudyParams]]:
+def load(path: Path, replaced: Mapping[str, str] | None = None) -> tuple[str, list[StudyParams]]:
     """The study and the runs of a grid file: `study:` a name, `grid:` a list of blocks of parameters.
 
-    `replaced` stands in every block in place of what the file says of those parameters.
-
-    Raises ParameterError naming the file for what is not a grid, an unknown study or parameter, or a bad
-    value.
+    `replaced` holds flat axes ("2,4,8", "0-4") that stand in every block in place of what the file says of
+    those parameters. Raises ParameterError naming the file for what is not a grid or names no run, an unknown
+    study or parameter, or a bad value.
     """
     try:
         content = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
+    except FileNotFoundError:
+        raise ParameterError(
+            f"{path} cannot be read: there is no such file; grids are in data/grids"
+        ) from None
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise ParameterError(f"{path}: cannot be read as YAML ({type(error).__name__})") from None
-    if (
-        not isinstance(content, dict)
-        or set(content) != {"study", "grid"}
-        or not isinstance(content["grid"], list)
-    ):
+    if not _is_grid(content):
         raise ParameterError(f"{path}: a grid file has `study:` (a name) and `grid:` (a list of blocks)")
     try:
-        blocks = [{**block, **(replaced or {})} for block in content["grid"]]
-        return content["study"], expand(studies.get(content["study"]).Params, blocks)
+        params = studies.get(content["study"]).Params
+        instead = axes(replaced or {}, params)
+        found = expand(params, [block | instead for block in content["grid"]])
     except ParameterError as error:
         raise ParameterError(f"{path}: {error}") from None
+    if not found:
+        raise ParameterError(f"{path}: names no run; each block gives every parameter at least one value")
+    return content["study"], found
+
+
+def _is_grid(content: object) -> bool:
+    return (
+        isinstance(content, dict)
+        and content.keys() == {"study", "grid"}
+        and isinstance(content["study"], str)
+        and isinstance(content["grid"], list)
+        and all(
+            isinstance(block, dict) and all(isinstance(n, str) for n in block) for block in content["grid"]
+        )
+    )
 
 
 def published() -> dict[str, tuple[str, list[StudyParams]]]:

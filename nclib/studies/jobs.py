@@ -46,8 +46,8 @@ class Report:
 
     @property
     def failures(self) -> list[str]:
-        """One line for each run that failed."""
-        return [f"{o.study} {_short(o)}: {o.message}" for o in self.outcomes if o.status == "failed"]
+        """One line for each run that failed, or was stopped by somebody else than us."""
+        return [f"{o.study} {_short(o)}: {o.message}" for o in self.outcomes if o.status in _UNDONE]
 
     def raise_failures(self) -> None:
         """Raise RecordError, naming the first, if any run failed."""
@@ -65,10 +65,13 @@ class Report:
                 "before": asked - len(own),
                 "now": sum(o.status == "recorded" for o in own),
                 "elsewhere": sum(o.status == "elsewhere" for o in own),
-                "failed": sum(o.status == "failed" for o in own),
+                "failed": sum(o.status in _UNDONE for o in own),
                 "seconds": round(sum(o.seconds for o in own)),
             }
         return pd.DataFrame.from_dict(rows, orient="index").rename_axis("study")
+
+
+_UNDONE = ("failed", "stopped")
 
 
 def _short(outcome: Outcome) -> str:
@@ -88,11 +91,16 @@ def plan(cells: Iterable[Cell], *, workers: int, device: torch.device) -> list[t
         shape, size = stack(params, device) if stack else (i, 1)
         groups.setdefault((study, shape), []).append((study, params))
         sizes[study, shape] = size
-    jobs = []
-    for key, group in groups.items():
-        size = max(1, min(sizes[key], -(-len(group) // workers)))
-        jobs += [tuple(group[i : i + size]) for i in range(0, len(group), size)]
+    jobs = [job for key, group in groups.items() for job in _divided(group, sizes[key], workers)]
     return sorted(jobs, key=cost, reverse=True)
+
+
+def _divided(group: list[Cell], size: int, workers: int) -> list[tuple[Cell, ...]]:
+    """Jobs of this size, or, where that makes fewer of them than workers, of equal ones."""
+    n, count = len(group), min(len(group), workers)
+    if n >= count * size:
+        return [tuple(group[i : i + size]) for i in range(0, n, size)]
+    return [tuple(group[n * i // count : n * (i + 1) // count]) for i in range(count)]
 
 
 def cost(job: Iterable[Cell]) -> float:

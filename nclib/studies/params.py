@@ -99,6 +99,18 @@ def axis(text: str, kind: type = int) -> list:
     return values
 
 
+def axes(given: Mapping[str, str], params: type[StudyParams]) -> dict[str, list]:
+    """The values of each parameter that is written as an axis. Raises ParameterError naming the parameter."""
+    check_names(given, params.names())
+    types, values = params.__dataclass_fields__, {}
+    for name, text in given.items():
+        try:
+            values[name] = axis(text, types[name].type)
+        except ParameterError as error:
+            raise ParameterError(f"{name}: {error}") from None
+    return values
+
+
 def product(params: type[StudyParams], **axes: object) -> list[StudyParams]:
     """One Params per element of the product of all axes; a value that is no list is the same for all."""
     check_names(axes, params.names())

@@ -42,7 +42,7 @@ def stream(
     queue = deque((tuple(job), 0) for job in jobs)
     later: list[tuple[Sequence[Cell], int]] = []
     crew = [_Worker(devices[i % len(devices)]) for i in range(min(workers, len(queue)))]
-    told = False
+    told, look_again = False, 0.0
     try:
         while any(worker.job for worker in crew) or ((queue or later) and not stop.is_set()):
             if stop.is_set() and not told:
@@ -57,9 +57,10 @@ def stream(
                     crew[crew.index(worker)] = _Worker(worker.device)
                 later += [(((o.study, o.params),), attempts) for o in outcomes if o.status == "busy"]
                 yield from (o for o in outcomes if o.status != "busy")
-            if not queue:
+            if not queue and time.monotonic() >= look_again:
                 queue.extend(later)
                 later.clear()
+                look_again = time.monotonic() + POLL_SECONDS
     finally:
         for worker in crew:
             worker.end()
@@ -76,7 +77,7 @@ def _after_a_death(job: Sequence[Cell], attempts: int, queue: deque, exit_code: 
     """Put what a dead worker has not recorded back, each run by itself; outcomes of the others."""
     outcomes = []
     for study, params in job:
-        if runs.is_recorded(study, studies.key(study, params)):
+        if runs.is_current(study, studies.key(study, params)):
             outcomes.append(Outcome(study, params, "recorded"))
         elif attempts < ATTEMPTS:
             queue.appendleft((((study, params),), attempts))

@@ -19,11 +19,18 @@ from nclib.studies.jobs import Cell, Outcome, Report
 
 
 def record(
-    cells: Iterable[Cell], *, workers: int | None, scheduler: str | None, device: str, progress: bool
+    cells: Iterable[Cell],
+    *,
+    workers: int | None,
+    scheduler: str | None,
+    device: str,
+    progress: bool,
+    stale: bool,
 ) -> Report:
     """As `nclib.studies.record`."""
     cells = list(dict.fromkeys(cells))
-    todo = [cell for cell in cells if not runs.is_recorded(cell[0], studies.key(*cell))]
+    is_there = runs.is_current if stale else runs.is_recorded
+    todo = [cell for cell in cells if not is_there(cell[0], studies.key(*cell))]
     outcomes: list[Outcome] = []
     if not todo:
         return Report(cells, outcomes)
@@ -108,7 +115,9 @@ class _Progress:
         )  # fmt: skip
 
     def advance(self, outcome: Outcome) -> None:
-        """Count one run."""
+        """Count one run that is done with; one that was stopped is not."""
+        if outcome.status == "stopped":
+            return
         self._left -= jobs.cost([(outcome.study, outcome.params)])
         self._failed += outcome.status == "failed"
         elapsed = time.monotonic() - self._begun

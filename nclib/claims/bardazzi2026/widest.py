@@ -98,7 +98,8 @@ CLAIMS = (
         judge_model_wise(_adam_minus_sgd_nc1, above=0.0), "+0.17 (ResNet), +0.21 (CNN)", registered="after",
     ),
     _claim(
-        "sgd-norm-bias", "SGD ends with smaller norms (the slides: an implicit bias, and the reason).", "slides, results 2",
+        "sgd-norm-bias", "SGD ends with smaller norms (the slides: an implicit bias, and the reason).",
+        "slides, results 2",
         "norm of all parameters under SGD minus that under Adam at width 64, larger of two networks",
         "below 0", judge_model_wise(_sgd_minus_adam("parameter_norm", **WHOLE), below=0.0), "not measured",
         registered="after",
