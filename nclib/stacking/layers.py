@@ -68,9 +68,10 @@ class Flat:
     def spread(self, numbers: Sequence[float]) -> Tensor:
         """A buffer in which every entry of network e holds the e-th number."""
         buffer = torch.zeros_like(self.values)
-        for e, number in enumerate(numbers):
-            for part in self.of(buffer, e).values():
-                part.fill_(number)
+        each = buffer.new_tensor(numbers)
+        for name in self._shapes:
+            part = self.view(buffer, name)
+            part.movedim(1 if len(self._shapes[name]) == 4 else 0, -1).copy_(each)
         return buffer
 
     def store(self, e: int) -> None:
