@@ -191,12 +191,12 @@ def _named(arguments: argparse.Namespace) -> list:
 
 
 def _publish(arguments: argparse.Namespace) -> int:
-    from nclib import studies
+    from nclib import publication, studies
 
     names = [studies.get(arguments.study).__name__.rpartition(".")[2]] if arguments.study else studies.STUDIES
     refusals = 0
     for name in names:
-        count, refused = runs.publish(name)
+        count, refused = publication.publish(name)
         print(f"{name}: {count} runs published")
         for line in refused:
             print(f"nclib: {name} {line}", file=sys.stderr)

@@ -4,12 +4,9 @@ import contextlib
 import dataclasses
 import fcntl
 import hashlib
-import importlib.metadata
 import json
 import os
-import platform
 import shutil
-import subprocess
 import sys
 import time
 import traceback
@@ -23,12 +20,11 @@ import numpy as np
 import pandas as pd
 
 from nclib import tables
+from nclib.provenance import collect
 
 ROOT = Path(__file__).resolve().parents[1]
 PUBLISHED = ROOT / "data" / "runs"
 SMOKE = ROOT / "data" / "smoke"
-CHUNK_LIMIT = 4_000_000
-"""Bytes a published file may have: below the 5 MB that the repository allows, with room to spare."""
 
 
 class RecordError(Exception):
@@ -122,8 +118,8 @@ def find(study: str, run_key: str) -> Run | None:
     RecordError for a published one.
     """
     folder = results() / study / run_key
-    fresh = _read_folder(folder, study) if folder.is_dir() else None
-    if fresh is not None and _is_of_today(fresh):
+    fresh = read_folder(folder, study) if folder.is_dir() else None
+    if fresh is not None and is_of_today(fresh):
         return fresh
     index = published_index(study)
     if run_key not in index:
@@ -132,10 +128,11 @@ def find(study: str, run_key: str) -> Run | None:
     rows = _published_rows(chunk)
     rows = rows[rows.run == run_key].reset_index(drop=True)
     published_run = _run(study, run_key, entry, rows, chunk.parent)
-    return published_run if fresh is None or _is_of_today(published_run) else fresh
+    return published_run if fresh is None or is_of_today(published_run) else fresh
 
 
-def _is_of_today(run: Run) -> bool:
+def is_of_today(run: Run) -> bool:
+    """Whether the run was made under today's generation."""
     return run.provenance["generation"] == generation(run.study)
 
 
@@ -153,7 +150,7 @@ def is_current(study: str, run_key: str) -> bool:
         found = find(study, run_key)
     except Damaged:
         return False
-    return found is not None and _is_of_today(found)
+    return found is not None and is_of_today(found)
 
 
 def published_index(study: str) -> dict[str, tuple[dict, Path]]:
@@ -217,7 +214,8 @@ def _read_json(path: Path) -> dict:
     return content if isinstance(content, dict) else _damaged(path, "is not readable JSON")
 
 
-def _read_folder(folder: Path, study: str) -> Run:
+def read_folder(folder: Path, study: str) -> Run:
+    """The fresh record in a folder. Raises Damaged when it is not as it was written."""
     try:
         entry, table = json.loads((folder / "record.json").read_text()), folder / "table.parquet"
         if _key(study, entry["params"], entry["data"]) != folder.name:
@@ -277,7 +275,8 @@ def record(
         earlier = _earlier_seconds(partial)
         provenance = {
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
-            **_provenance(study),
+            **collect(),
+            "generation": generation(study),
             **environment,
         }
         begun = time.perf_counter()
@@ -307,7 +306,7 @@ def _make_room(study: str, run_key: str) -> None:
     if not folder.exists():
         return
     try:
-        _read_folder(folder, study)
+        read_folder(folder, study)
         kind = "stale"
     except Damaged:
         kind = "damaged"
@@ -442,118 +441,13 @@ def adopt(study: str, run_key: str, files: dict[str, bytes]) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _provenance(study: str) -> dict[str, object]:
-    commit, dirty = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
-    versions = {"python": platform.python_version()}
-    versions |= {name: importlib.metadata.version(name) for name in ("torch", "numpy", "pandas")}
-    return {
-        "commit": commit,
-        "dirty": None if dirty is None else bool(dirty),
-        "generation": generation(study),
-        "versions": versions,
-        "host": {
-            "system": platform.system(),
-            "machine": platform.machine(),
-            "cpu": _cpu(),
-            "cores": os.cpu_count(),
-        },
-    }
-
-
-def _git(*command: str) -> str | None:
-    try:
-        done = subprocess.run(["git", "-C", str(ROOT), *command], capture_output=True, text=True, timeout=20)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
-
-
-def _cpu() -> str:
-    if sys.platform == "linux":
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor()
-
-
-# Freshness and publication
+# Freshness, and what a table comes from
 
 
 def generation(study: str) -> int:
     """The generation of the study's smoke record: it goes up when a number in it has moved. 0 without one."""
     path = SMOKE / f"{study}.json"
     return _read_json(path)["generation"] if path.exists() else 0
-
-
-def publish(study: str) -> tuple[int, list[str]]:
-    """Append the finished runs of `results/` as new chunks; (how many, why others were not).
-
-    Refused: runs made under another generation of the study's smoke record, and damaged records. No chunk that
-    is published is rewritten; a run published again, its record having become stale, takes the older one's place.
-    """
-    index = published_index(study)
-    fresh, refused = [], []
-    for folder in sorted(p for p in (results() / study).glob("*") if p.is_dir() and p.suffix == ""):
-        if folder.name in index and index[folder.name][0]["provenance"]["generation"] == generation(study):
-            continue
-        try:
-            run = _read_folder(folder, study)
-        except Damaged as error:
-            refused.append(str(error))
-            continue
-        if not _is_of_today(run):
-            if folder.name in index:  # the copy of a published record, as stale as that
-                continue
-            refused.append(
-                f"{run.key}: made under generation {run.provenance['generation']}, now {generation(study)}: "
-                "record it again"
-            )
-            continue
-        fresh.append(run)
-    pending: list[Run] = []
-    for run in fresh:
-        pending.append(run)
-        if sum(len(r.rows) for r in pending) > 250_000:
-            _write_chunk(study, pending)
-            pending = []
-    if pending:
-        _write_chunk(study, pending)
-    return len(fresh), refused
-
-
-def _write_chunk(study: str, new: list[Run]) -> None:
-    folder = PUBLISHED / study
-    folder.mkdir(parents=True, exist_ok=True)
-    number = 1 + max((int(p.stem) for p in folder.glob("*.json")), default=0)
-    path = folder / f"{number:04d}.parquet"
-    temporary = path.with_suffix(".tmp")
-    tables.write(pd.concat([run.rows for run in new], ignore_index=True), temporary)
-    if temporary.stat().st_size > CHUNK_LIMIT:
-        temporary.unlink()
-        if len(new) == 1:
-            raise RecordError(f"{new[0].key} alone exceeds {CHUNK_LIMIT} bytes: measure at fewer epochs")
-        _write_chunk(study, new[: len(new) // 2])
-        _write_chunk(study, new[len(new) // 2 :])
-        return
-    for run in new:
-        if run.arrays_path is not None:
-            shutil.copyfile(run.arrays_path, folder / f"{run.key}.npz")
-    entries = {r.key: {"params": r.params, "data": _data_of(r), "provenance": r.provenance} for r in new}
-    content = {
-        "study": study,
-        "schema": tables.SCHEMA,
-        "sha256": hashlib.sha256(temporary.read_bytes()).hexdigest(),
-        "runs": entries,
-    }
-    temporary.rename(path)
-    # The index is read from the JSON files: until this one is there, the chunk does not exist.
-    draft = path.with_suffix(".json.tmp")
-    draft.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
-    draft.rename(path.with_suffix(".json"))
-
-
-def _data_of(run: Run) -> dict[str, str]:
-    return json.loads((results() / run.study / run.key / "record.json").read_text())["data"]
 
 
 def stale(study: str) -> list[str]:

@@ -24,7 +24,9 @@ LAYOUT = {
     "stacking": (("models", "training"), ("torch", "jaxtyping")),
     "measure": (("geometry", "metrics", "stats"), ("torch", "jaxtyping")),
     "tables": ((), ("pandas",)),
-    "runs": (("tables",), ("numpy", "pandas")),
+    "provenance": ((), ()),
+    "runs": (("provenance", "tables"), ("numpy", "pandas")),
+    "publication": (("runs", "tables"), ("pandas",)),
     "upkeep": (("runs",), ()),
     "studies": (
         (
@@ -39,7 +41,10 @@ LAYOUT = {
         ("data", "runs", "studies"),
         ("yaml", "nbformat", "nbclient", "papermill", "traitlets"),
     ),
-    "cli": (("claims", "data", "notebooks", "runs", "studies", "tables", "upkeep"), ("yaml", "pandas")),
+    "cli": (
+        ("claims", "data", "notebooks", "publication", "runs", "studies", "tables", "upkeep"),
+        ("yaml", "pandas"),
+    ),
 }
 """DESIGN's import table. A module may always import from its own package."""
 LAZY = {"nclib.studies.cluster": ("distributed",)}
@@ -51,6 +56,8 @@ RECORDING = (
     "tables",
     "training",
     "stacking",
+    "provenance",
+    "publication",
     "upkeep",
     "measure",
     "models",

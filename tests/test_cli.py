@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from nclib import cli, data, notebooks, runs, studies
+from nclib import cli, data, notebooks, publication, runs, studies
 from nclib.studies import grids, jobs, unconstrained
 from nclib.studies.jobs import Outcome, Report
 
@@ -209,7 +209,7 @@ def test_an_error_of_the_system_is_one_line(capsys, monkeypatch, tmp_path):
     def full(*_):
         raise OSError(28, "No space left on device", "0004.parquet")
 
-    monkeypatch.setattr(runs, "publish", full)
+    monkeypatch.setattr(publication, "publish", full)
     assert "OSError: [Errno 28] No space left on device: '0004.parquet'" in refused(capsys, "publish")
 
 

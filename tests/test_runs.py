@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nclib import runs, tables, upkeep
+from nclib import publication, runs, tables, upkeep
 
 ENVIRONMENT = {"device": "cpu", "threads": 1, "deterministic": False}
 DATA = {"train": "abc"}
@@ -295,7 +295,7 @@ def test_a_damaged_fresh_record_is_never_read_but_set_aside_and_made_again(store
 
 def test_the_published_record_stands_in_for_a_damaged_copy_of_it(store):
     run = make()
-    runs.publish("study")
+    publication.publish("study")
     damage_record(store / "results" / "study" / run.key, "table.parquet", "cut")
     pd.testing.assert_frame_equal(make(produce=never).rows, run.rows)
     assert len(list((store / "results" / "study").glob("*.damaged"))) == 1
@@ -444,13 +444,13 @@ def empty_results(store):
 
 def test_publishing_appends_chunks_and_rewrites_nothing(store):
     first = make(arrays={"means": np.ones(3)})
-    assert runs.publish("study") == (1, [])
+    assert publication.publish("study") == (1, [])
     before = {name: (store / "published" / name).read_bytes() for name in files(store / "published")}
     assert sorted(before) == ["study/0001.json", "study/0001.parquet", f"study/{first.key}.npz"]
-    assert runs.publish("study") == (0, [])
+    assert publication.publish("study") == (0, [])
     assert files(store / "published") == sorted(before)
     second, third = make(Params(seed=1)), make(Params(seed=2))
-    assert runs.publish("study") == (2, [])
+    assert publication.publish("study") == (2, [])
     assert all((store / "published" / name).read_bytes() == content for name, content in before.items())
     assert set(runs.published_index("study")) == {first.key, second.key, third.key}
     assert sorted(p.name for p in (store / "published" / "study").glob("*.parquet")) == [
@@ -462,7 +462,7 @@ def test_publishing_appends_chunks_and_rewrites_nothing(store):
 def test_a_published_run_reads_as_the_fresh_one_did(store):
     fresh = {seed: make(Params(seed=seed), arrays={"means": np.full(3, seed)}) for seed in range(3)}
     arrays = {seed: run.arrays for seed, run in fresh.items()}
-    runs.publish("study")
+    publication.publish("study")
     empty_results(store)
     for seed, run in fresh.items():
         found = make(Params(seed=seed), produce=never)
@@ -482,39 +482,39 @@ def test_a_chunk_above_the_limit_is_split_and_one_run_above_it_is_refused(store,
     for seed in range(4):
         make(Params(seed=seed), produce=lambda folder: (rows(*generator.random(3000)), {}))
     sizes = [p.stat().st_size for p in (store / "results").rglob("table.parquet")]
-    monkeypatch.setattr(runs, "CHUNK_LIMIT", 2 * max(sizes))
-    assert runs.publish("study") == (4, [])
+    monkeypatch.setattr(publication, "CHUNK_LIMIT", 2 * max(sizes))
+    assert publication.publish("study") == (4, [])
     chunks = list((store / "published" / "study").glob("*.parquet"))
     assert len(chunks) >= 2
-    assert max(p.stat().st_size for p in chunks) <= runs.CHUNK_LIMIT
+    assert max(p.stat().st_size for p in chunks) <= publication.CHUNK_LIMIT
     assert len(runs.published_index("study")) == 4
     assert len(runs.published("study")) == 12_000
     make(Params(seed=9), produce=lambda folder: (rows(*generator.random(3000)), {}))
-    monkeypatch.setattr(runs, "CHUNK_LIMIT", 100)
+    monkeypatch.setattr(publication, "CHUNK_LIMIT", 100)
     with pytest.raises(runs.RecordError, match="alone exceeds 100 bytes"):
-        runs.publish("study")
+        publication.publish("study")
     assert len(runs.published_index("study")) == 4
     assert list((store / "published" / "study").glob("*.tmp")) == []
 
 
 def test_the_limit_itself_is_below_five_megabytes():
-    assert runs.CHUNK_LIMIT < 5_000_000
+    assert publication.CHUNK_LIMIT < 5_000_000
 
 
 def test_a_run_of_another_generation_is_not_published_and_a_published_one_becomes_stale(store):
     smoke_generation(store, 1)
     old = make()
     assert old.provenance["generation"] == 1
-    runs.publish("study")
+    publication.publish("study")
     assert runs.stale("study") == []
     waiting = make(Params(seed=1))
     smoke_generation(store, 2)
     assert runs.stale("study") == [old.key]
-    count, refused = runs.publish("study")
+    count, refused = publication.publish("study")
     assert count == 0
     assert refused == [f"{waiting.key}: made under generation 1, now 2: record it again"]
     new = make(Params(seed=2))
-    assert runs.publish("study")[0] == 1
+    assert publication.publish("study")[0] == 1
     assert runs.stale("study") == [old.key]
     assert set(runs.published_index("study")) == {old.key, new.key}
 
@@ -523,7 +523,7 @@ def test_a_stale_run_is_made_again_and_its_new_record_takes_the_place_of_the_old
     smoke_generation(store, 1)
     old = make(arrays={"means": np.zeros(3)})
     other = make(Params(seed=1))
-    runs.publish("study")
+    publication.publish("study")
     assert runs.is_current("study", old.key)
     smoke_generation(store, 2)
     assert runs.is_recorded("study", old.key)
@@ -533,7 +533,7 @@ def test_a_stale_run_is_made_again_and_its_new_record_takes_the_place_of_the_old
     assert new.provenance["generation"] == 2
     assert list(new.rows.value) == [0.25, 0.125]
     make(produce=never)
-    assert runs.publish("study")[0] == 1
+    assert publication.publish("study")[0] == 1
     assert runs.stale("study") == [other.key]
     empty_results(store)
     again = make(produce=never)
@@ -569,13 +569,13 @@ def test_a_checkpoint_of_another_generation_is_not_gone_on_from(store):
 def test_what_is_unfinished_is_not_published(store):
     with pytest.raises(ZeroDivisionError):
         make(produce=lambda folder: 1 / 0)
-    assert runs.publish("study") == (0, [])
+    assert publication.publish("study") == (0, [])
 
 
 def test_a_damaged_record_is_named_and_does_not_keep_others_from_being_published(store):
     sound, damaged = make(), make(Params(seed=1))
     damage_record(store / "results" / "study" / damaged.key, "table.parquet", "cut")
-    count, (refused,) = runs.publish("study")
+    count, (refused,) = publication.publish("study")
     assert count == 1
     assert f"{damaged.key} cannot be read" in refused
     assert set(runs.published_index("study")) == {sound.key}
@@ -583,7 +583,7 @@ def test_a_damaged_record_is_named_and_does_not_keep_others_from_being_published
 
 def published_run(store):
     run = make(arrays={"means": np.arange(500.0)})
-    runs.publish("study")
+    publication.publish("study")
     empty_results(store)
     return run.key, store / "published" / "study"
 
@@ -635,11 +635,11 @@ def test_a_chunk_is_there_only_once_its_index_is(store, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as broken:
-        broken.setattr(runs.json, "dumps", killed)
+        broken.setattr(publication.json, "dumps", killed)
         with pytest.raises(KeyboardInterrupt):
-            runs.publish("study")
+            publication.publish("study")
     assert runs.published_index("study") == {}
-    assert runs.publish("study") == (1, [])
+    assert publication.publish("study") == (1, [])
     assert set(runs.published_index("study")) == {run.key}
     assert len(runs.published("study")) == 2
 

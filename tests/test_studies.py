@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from nclib import data, runs, studies, tables, upkeep
+from nclib import data, publication, runs, studies, tables, upkeep
 from nclib.studies import mnist1d, representations, smoke, terminal_phase, unconstrained
 from nclib.training import Checkpoint
 
@@ -212,7 +212,7 @@ def test_a_trajectory_is_trained_once_and_found_ever_after(store, monkeypatch):
     assert studies.missing("unconstrained", [params]) == []
     assert (run.table.num_classes == 4).all()
     assert run.arrays["singular_values"].shape == (len(run.arrays["epochs"]), 2, 4)
-    runs.publish("unconstrained")
+    publication.publish("unconstrained")
     (store / "results").rename(store / "away")
     pd.testing.assert_frame_equal(unconstrained.trajectory(params).table, run.table)
 

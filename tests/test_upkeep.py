@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from nclib import cli, runs, studies, upkeep
+from nclib import cli, publication, runs, studies, upkeep
 from nclib.studies import grids
 
 STUDY = "unconstrained"
@@ -192,7 +192,7 @@ def test_removing_a_lock_that_was_left_leaves_that_of_the_process_that_comes_nex
 def test_a_fresh_record_goes_when_it_is_published_or_named_by_nothing(base):
     for seed in range(2):
         make(seed)
-    runs.publish(STUDY)
+    publication.publish(STUDY)
     for seed in range(2, 4):
         make(seed)
     found = upkeep.leftovers(STUDY, wanted={key(0), key(2)})
