@@ -30,12 +30,13 @@ def connected(address: str) -> "Iterator[Client]":
     except ImportError:
         raise RecordError("--scheduler needs Dask: pip install 'nclib[cluster]'") from None
     logging.getLogger("distributed.client").setLevel(logging.CRITICAL)  # it is said here, in one line
+    no_answer = f"no Dask scheduler answers at {address}: start one with `dask scheduler`, and give HOST:PORT"
+    if "://" not in address and not address.rpartition(":")[2].isdigit():
+        raise RecordError(no_answer)
     try:
         client = Client(address, timeout=ANSWER_SECONDS, set_as_default=False)
-    except (OSError, ValueError) as error:
-        raise RecordError(
-            f"no Dask scheduler answers at {address} ({type(error).__name__}): start one with `dask scheduler`"
-        ) from None
+    except Exception as error:  # of the network, of the address, or of Dask's own loop on a stalled machine
+        raise RecordError(f"{no_answer} ({type(error).__name__})") from None
     try:
         yield client
     finally:
