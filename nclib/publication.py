@@ -1,6 +1,5 @@
 """Publication: finished runs of `results/` become chunks under `data/runs/`, which are only ever added to."""
 
-import hashlib
 import json
 import shutil
 
@@ -13,7 +12,7 @@ CHUNK_LIMIT = 4_000_000
 
 
 def publish(study: str) -> tuple[int, list[str]]:
-    """Append the finished runs of `runs.results/` as new chunks; (how many, why others were not).
+    """Append the finished runs of `results/` as new chunks; (how many, why others were not).
 
     Refused: runs made under another generation of the study's smoke record, and damaged records. No chunk that
     is published is rewritten; a run published again, its record having become stale, takes the older one's place.
@@ -69,14 +68,12 @@ def _write_chunk(study: str, new: list[runs.Run]) -> None:
     content = {
         "study": study,
         "schema": tables.SCHEMA,
-        "sha256": hashlib.sha256(temporary.read_bytes()).hexdigest(),
+        "sha256": runs.sha256(temporary),
         "runs": entries,
     }
     temporary.rename(path)
     # The index is read from the JSON files: until this one is there, the chunk does not exist.
-    draft = path.with_suffix(".json.tmp")
-    draft.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
-    draft.rename(path.with_suffix(".json"))
+    runs.write_whole(path.with_suffix(".json"), json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
 def _data_of(run: runs.Run) -> dict[str, str]:

@@ -193,7 +193,7 @@ def _published_rows(chunk: Path) -> pd.DataFrame:
 @lru_cache(maxsize=64)
 def _cached_rows(chunk: Path, _mtime: int) -> pd.DataFrame:
     expected = _read_json(chunk.with_suffix(".json"))["sha256"]
-    if hashlib.sha256(chunk.read_bytes()).hexdigest() != expected:
+    if sha256(chunk) != expected:
         _damaged(chunk, "does not match the checksum beside it")
     return tables.read(chunk)
 
@@ -220,7 +220,7 @@ def read_folder(folder: Path, study: str) -> Run:
         entry, table = json.loads((folder / "record.json").read_text()), folder / "table.parquet"
         if _key(study, entry["params"], entry["data"]) != folder.name:
             raise ValueError("other parameters than its name says")
-        if entry.get("sha256", _sha256(table)) != _sha256(table):  # records of before have none
+        if entry.get("sha256", sha256(table)) != sha256(table):  # records of before have none
             raise ValueError("another table than was written")
         return _run(study, folder.name, entry, tables.read(table), folder, "arrays.npz")
     except Exception as error:
@@ -230,7 +230,8 @@ def read_folder(folder: Path, study: str) -> Run:
         ) from error
 
 
-def _sha256(path: Path) -> str:
+def sha256(path: Path) -> str:
+    """The checksum of a file."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -393,7 +394,7 @@ def _write_folder(target: Path, entry: dict, table: pd.DataFrame, arrays: dict[s
         if arrays:
             np.savez_compressed(temporary / "arrays.npz", **arrays)
         # Parquet alone does not notice a flipped bit.
-        entry = entry | {"sha256": _sha256(temporary / "table.parquet")}
+        entry = entry | {"sha256": sha256(temporary / "table.parquet")}
         (temporary / "record.json").write_text(json.dumps(entry, indent=1, allow_nan=False))
         _settle(temporary, target)
     finally:

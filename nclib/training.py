@@ -159,7 +159,7 @@ def make_optimizer(
     raise ValueError(f"unknown optimizer {name!r}: choose one of {', '.join(OPTIMIZERS)}")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Training:
     """What `train` was asked to do, and the bookkeeping that every engine does alike."""
 
@@ -177,11 +177,12 @@ class Training:
     autocast: torch.dtype | None
     checkpoint: Checkpoint | None
 
+    def __post_init__(self) -> None:
+        self._rates = [group["lr"] for group in self.optimizer.param_groups]
+        self._factor = learning_rate_factor(self.schedule, self.epochs)
+
     def begin(self) -> int:
         """Take the state that the checkpoint holds, if any; how many epochs are done."""
-        rates = [group["lr"] for group in self.optimizer.param_groups]
-        object.__setattr__(self, "_rates", rates)
-        object.__setattr__(self, "_factor", learning_rate_factor(self.schedule, self.epochs))
         state = None if self.checkpoint is None else self.checkpoint.get("training")
         if state is None:
             return 0

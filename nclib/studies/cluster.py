@@ -1,6 +1,7 @@
 """Jobs on a Dask cluster: any machines, any number; every record comes back to the results here."""
 
 import contextlib
+import dataclasses
 import logging
 import time
 from collections.abc import Iterator, Sequence
@@ -108,8 +109,6 @@ def _line(error: Exception) -> str:
 
 def _perform_there(job: Sequence[Cell], device: str) -> list[Outcome]:
     """In a worker: the job, its records carried along; runs that another process is making are waited for."""
-    import dataclasses
-
     torch.set_num_threads(1)
     done: dict[Cell, Outcome] = {}
     while len(done) < len(job):

@@ -46,7 +46,9 @@ def stream(
     try:
         while any(worker.job for worker in crew) or ((queue or later) and not stop.is_set()):
             if stop.is_set() and not told:
-                told = [worker.ask_to_stop() for worker in crew] != []
+                told = True
+                for worker in crew:
+                    worker.ask_to_stop()
             for worker in crew:
                 if queue and not worker.job and not stop.is_set():
                     worker.give(*queue.popleft())

@@ -65,10 +65,9 @@ def _engine(
         from nclib.studies import cluster  # it needs an extra package
 
         with cluster.connected(scheduler) as client:
-            there = torch.device("cpu" if device == "cpu" else "cuda") if device != "auto" else None
-            planned = jobs.plan(
-                todo, workers=cluster.count(client), device=there or cluster.device_of(client)
-            )
+            workers = cluster.count(client)
+            there = cluster.device_of(client) if device == "auto" else torch.device(device)
+            planned = jobs.plan(todo, workers=workers, device=there)
             yield cluster.stream(client, planned, device=device, stop=stop)
         return
     where = studies.choose_device(device)
