@@ -70,6 +70,56 @@ def random_rotation(d: int, generator: torch.Generator) -> Float[Tensor, "d d"]:
     return Q * R.diagonal().sign()  # without the signs QR's convention would bias the draw
 
 
+def one_vs_rest_margin(V: Float[Tensor, "K d"]) -> float:
+    r"""The smallest distance of one row's direction from the convex hull of all others' directions.
+
+    $\min_k \mathrm{dist}(u_k, \mathrm{conv}\{u_j\}_{j \ne k})$ with $u_k = v_k/\|v_k\|$: what a softmax code
+    maximises (Jiang et al., 2023). $K/(K-1)$ for a simplex ETF, 1 for an orthoplex with an opposite pair,
+    $1 - \cos(2\pi/K)$ for a regular polygon; 0 when a direction lies in the hull of others. NaN where a row
+    is zero. Computed in float64.
+    """
+    U = torch.nn.functional.normalize(V.double(), dim=1, eps=0)
+    if not U.isfinite().all():
+        return float("nan")
+    # the distance to the origin of the hull moved by -u_k
+    return min(_hull_norm(torch.cat([U[:k], U[k + 1 :]]) - U[k]) for k in range(len(U)))
+
+
+def _hull_norm(P: Float[Tensor, "n d"]) -> float:
+    """The norm of the point of a polytope's convex hull that is nearest to the origin (Wolfe, 1976)."""
+    tolerance = 1e-12 * float(P.square().sum(1).max())
+    corral, weights = [int(P.square().sum(1).argmin())], P.new_ones(1)
+    x = P[corral[0]]
+    while True:
+        inner = P @ x
+        best = int(inner.argmin())
+        if best in corral or float(x @ x - inner[best]) <= tolerance:
+            return float(torch.linalg.vector_norm(x))
+        corral, weights = [*corral, best], torch.cat([weights, weights.new_zeros(1)])
+        while True:
+            wanted = _affine_minimiser(P[corral])
+            if (wanted > 1e-14).all():
+                weights = wanted
+                break
+            # from the old point towards the new one as far as it stays inside, dropping whose weight is used up
+            leaving = wanted <= 1e-14
+            step = (weights[leaving] / (weights[leaving] - wanted[leaving])).min().clamp(max=1)
+            weights = weights + step * (wanted - weights)
+            keep = weights > 1e-14
+            corral, weights = [c for c, k in zip(corral, keep.tolist(), strict=True) if k], weights[keep]
+        x = weights @ P[corral]
+
+
+def _affine_minimiser(P: Float[Tensor, "m d"]) -> Float[Tensor, " m"]:
+    """Weights, summing to one, of the point nearest to the origin in the affine hull of some points."""
+    m = len(P)
+    system = P.new_ones(m + 1, m + 1)
+    system[0, 0], system[1:, 1:] = 0, P @ P.T
+    right = P.new_zeros(m + 1)
+    right[0] = 1
+    return torch.linalg.lstsq(system, right.unsqueeze(1), driver="gelsd").solution[1:, 0]
+
+
 def nc2_gram_floor(K: int, d: int) -> float:
     r"""The smallest $\|G - \frac{K}{K-1}(I - \frac1K 11^\top)\|_F$ over Gram matrices $G$ of $K$ unit vectors
     in $\mathbb{R}^d$: $K\sqrt{1/d - 1/(K-1)}$ for $d < K-1$, and 0 from $d = K-1$ on.

@@ -1,13 +1,13 @@
 """From a network and labelled inputs to rows of the long table, in one forward pass if features fit."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from nclib.geometry import simplex_gram
+from nclib.geometry import one_vs_rest_margin, simplex_gram
 from nclib.metrics import nc
 from nclib.metrics.spectrum import effective_rank, participation_ratio
 from nclib.stats import ClassStats
@@ -155,18 +155,27 @@ def shape_metrics(stats: ClassStats, head: nc.Head) -> dict[str, float]:
     return {name: float(value) for name, value in values.items()}
 
 
-@torch.no_grad()
 def pooled_layers(model: nn.Module, x: Tensor) -> dict[str, Float[Tensor, "n p"]]:
     """Every named layer's activations in eval mode, averaged over positions, in float64."""
+    return _layers(model, x, lambda a: (a.flatten(2).mean(2) if a.ndim > 2 else a).double())
+
+
+def flattened_layers(model: nn.Module, x: Tensor) -> dict[str, Float[Tensor, "n p"]]:
+    """Activations in eval mode of every named layer that has positions, channels and positions as one axis."""
+    layers = _layers(model, x, lambda a: a.flatten(1) if a.ndim > 2 else None)
+    return {name: a for name, a in layers.items() if a is not None}
+
+
+@torch.no_grad()
+def _layers(model: nn.Module, x: Tensor, of: Callable[[Tensor], Tensor | None]) -> dict[str, Tensor | None]:
     was_training = model.training
     model.eval()
-    collected: dict[str, list[Tensor]] = {}
+    collected: dict[str, list[Tensor | None]] = {}
     for batch in x.split(_BATCH):
         for name, a in model.layers(batch).items():
-            pooled = a.flatten(2).mean(2) if a.ndim > 2 else a
-            collected.setdefault(name, []).append(pooled.double())
+            collected.setdefault(name, []).append(of(a))
     model.train(was_training)
-    return {name: torch.cat(parts) for name, parts in collected.items()}
+    return {name: None if parts[0] is None else torch.cat(parts) for name, parts in collected.items()}
 
 
 def measure_layers(
@@ -186,6 +195,18 @@ def measure_layers(
             decisions = nc.Decisions.from_coordinates(X, stats.M @ stats.basis.T, y, None, None)
             for metric, value in nc.collapse_metrics(stats, decisions).items():
                 yield {"split": split, "labels": name, "layer": layer, "metric": metric, "value": value}
+
+
+def measure_directions(model: nn.Module, split: str, statistics: Mapping[str, ClassStats]) -> Iterator[dict]:
+    """Rows of how far apart the directions of class means (per label set), and of classifiers, are.
+
+    `one_vs_rest_margin_*`: see `geometry.one_vs_rest_margin`, which a softmax code maximises.
+    """
+    named = [("none", "one_vs_rest_margin_weights", head_of(model).W)]
+    named += [(name, "one_vs_rest_margin_means", stats.M) for name, stats in statistics.items()]
+    for labels, metric, V in named:
+        value = one_vs_rest_margin(V)
+        yield {"split": split, "labels": labels, "layer": "features", "metric": metric, "value": value}
 
 
 def model_norms(model: nn.Module) -> Iterator[dict]:

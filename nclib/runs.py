@@ -82,7 +82,7 @@ class Run:
     @property
     def table(self) -> pd.DataFrame:
         """The long table with the run's parameters joined as columns."""
-        return join(self.rows, {self.key: self.params})
+        return join(self.rows, {self.key: self.params}, absent(self.study))
 
     @cached_property
     def arrays(self) -> dict[str, np.ndarray]:
@@ -102,9 +102,12 @@ class Run:
         return f"Run({self.study} {self.key}, {len(self.rows)} rows)"
 
 
-def join(rows: pd.DataFrame, params: dict[str, dict[str, object]]) -> pd.DataFrame:
-    """The rows with each run's parameters as columns; one that is a column already (seed) is kept once."""
-    frame = pd.DataFrame.from_dict(params, orient="index")
+def join(rows: pd.DataFrame, params: dict[str, dict[str, object]], absent: dict[str, object]) -> pd.DataFrame:
+    """The rows with each run's parameters as columns; one that is a column already (seed) is kept once.
+
+    A run without a parameter was made with the value in `absent`.
+    """
+    frame = pd.DataFrame.from_dict({k: absent | p for k, p in params.items()}, orient="index")
     return rows.join(frame.drop(columns=[c for c in frame if c in tables.COLUMNS]), on="run")
 
 
@@ -183,7 +186,8 @@ def published(study: str) -> pd.DataFrame:
         rows = _published_rows(chunk)
         parts.append(rows[rows.run.map(chunk_of) == chunk])
     rows = pd.concat(parts)
-    return join(rows.reset_index(drop=True), {k: entry["params"] for k, (entry, _) in index.items()})
+    params = {k: entry["params"] for k, (entry, _) in index.items()}
+    return join(rows.reset_index(drop=True), params, absent(study))
 
 
 def _published_rows(chunk: Path) -> pd.DataFrame:
@@ -449,6 +453,12 @@ def generation(study: str) -> int:
     """The generation of the study's smoke record: it goes up when a number in it has moved. 0 without one."""
     path = SMOKE / f"{study}.json"
     return _read_json(path)["generation"] if path.exists() else 0
+
+
+def absent(study: str) -> dict[str, object]:
+    """Parameters added to a study later, and the value that each has in runs whose records do not name it."""
+    path = SMOKE / f"{study}.json"
+    return _read_json(path).get("absent", {}) if path.exists() else {}
 
 
 def stale(study: str) -> list[str]:

@@ -44,6 +44,8 @@ METRICS = {
     "mean_feature_norm_squared": "mean ‖h‖²",
     "margin_mean": "mean one-versus-rest margin",
     "margin_min": "smallest one-versus-rest margin",
+    "one_vs_rest_margin_means": "one-versus-rest margin of the means' directions",
+    "one_vs_rest_margin_weights": "one-versus-rest margin of the classifiers' directions",
     "weight_norm_squared": "‖W‖_F²",
     "parameter_norm": "norm of all parameters",
     "parameters": "number of parameters",
@@ -60,6 +62,14 @@ METRICS = {
     "cka_linear": "linear CKA, biased",
     "cka_linear_debiased": "linear CKA, debiased",
     "cka_rbf_debiased": "RBF CKA, debiased",
+    "cka_linear_flattened": "linear CKA of flattened activations, biased",
+    "cka_linear_flattened_debiased": "linear CKA of flattened activations, debiased",
+    "cka_linear_permuted": "linear CKA with the samples of one side permuted, biased",
+    "cka_linear_permuted_debiased": "linear CKA with the samples of one side permuted, debiased",
+    "cka_linear_aligned": "linear CKA after the best rotation and scale, debiased",
+    "cka_class_means": "linear CKA of the class means",
+    "cka_residuals_debiased": "linear CKA of the residuals about class means, debiased",
+    "procrustes_similarity": "orthogonal Procrustes similarity",
 }
 """Every metric a table may hold, with its label for axes and legends."""
 

@@ -64,7 +64,9 @@ LAYERS = {
     "pool": lambda: nn.MaxPool2d((1, 2)),
     "mean": SpatialMean,
     "linear": lambda: nn.Linear(2, 3, bias=False),
+    "pointwise": lambda: nn.Conv2d(2, 3, (1, 1), bias=False),
     "block": lambda: ResidualBlock1D(2),
+    "block of other channels": lambda: ResidualBlock1D(2, 3),
     "chain": lambda: nn.Sequential(ResidualBlock1D(2), convolution(), nn.BatchNorm2d(3), nn.ReLU()),
 }
 PLANTED = {
@@ -75,7 +77,9 @@ PLANTED = {
     "pool": lambda m: m.register_forward_hook(lambda m, x, y: nn.functional.avg_pool2d(x[0], (1, 2))),
     "mean": lambda m: m.register_forward_hook(lambda m, x, y: y * (1 + 1e-6)),
     "linear": lambda m: m.weight.mul_(1 + 1e-6),
+    "pointwise": lambda m: m.weight.mul_(1 + 1e-6),
     "block": lambda m: setattr(m.bn2, "momentum", 0.11),
+    "block of other channels": lambda m: m.shortcut[0].weight.mul_(1 + 1e-6),
     "chain": lambda m: setattr(m[0].bn1, "eps", 1.1e-5),
 }
 

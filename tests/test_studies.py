@@ -8,8 +8,9 @@ import pandas as pd
 import pytest
 import torch
 
-from nclib import data, publication, runs, studies, tables, upkeep
+from nclib import data, publication, runs, studies, tables, training, upkeep
 from nclib.studies import mnist1d, representations, smoke, terminal_phase, unconstrained
+from nclib.studies.params import ParameterError
 from nclib.training import Checkpoint
 
 CPU = torch.device("cpu")
@@ -45,6 +46,7 @@ def test_the_recorded_numbers_still_come_out(study):
     assert changed.empty, f"{len(changed)} numbers moved, the first being\n{changed.head().to_string()}"
     assert len(recorded) > 50
     note = json.loads((runs.SMOKE / f"{study}.json").read_text())
+    assert note.pop("absent", {}) == smoke.absent_values(study) == runs.absent(study)
     assert note == {"generation": runs.generation(study), "params": runs.resolved(studies.get(study).SMOKE)}
 
 
@@ -115,6 +117,15 @@ def test_the_generation_rises_only_when_a_number_moved(store, monkeypatch):
 
 
 # A run is its parameters
+
+
+def test_a_parameter_added_later_changes_no_older_key_and_stands_in_every_table():
+    old = runs.resolved(mnist1d.Params())
+    assert not old.keys() & smoke.absent_values("mnist1d").keys()
+    assert "train_size" in runs.resolved(mnist1d.Params(train_size=1000))
+    shown = runs.published("mnist1d")
+    assert set(shown.train_size.unique()) >= {4000}
+    assert not shown[[*smoke.absent_values("mnist1d")]].isna().any(axis=None)
 
 
 @pytest.mark.parametrize("study", ["unconstrained", "mnist1d"])
@@ -339,19 +350,25 @@ def test_mnist1d_fresh_points_are_neither_training_nor_test_points():
 def test_a_pairs_networks_share_labels_and_nothing_else(monkeypatch, tmp_path):
     given = []
 
-    def stub(params, seed, width, points, labels, pauses, name, checkpoint, *where):
-        given.append((name, seed, width, labels["train"]["noisy"]))
-        checkpoint["rows"], checkpoint["activations"] = [], [{"train": {}, "test": {}}] * len(pauses)
+    def stub(params, seed, order, width, points, labels, pauses, name, checkpoint, *where):
+        given.append((name, seed, order, width, labels["train"]["noisy"]))
+        seen = {split: {"features": torch.randn(len(x), 3)} for split, x in points.items()}
+        checkpoint |= {"rows": [], "activations": [seen] * len(pauses), "flattened": [{}, {}]}
 
     monkeypatch.setattr(representations, "_train_one", stub)
     params = representations.Params(seed=3, width=8, width_b=64)
     representations.run(params, folder=tmp_path, device=CPU)
-    (a, seed_a, width_a, y_a), (b, seed_b, width_b, y_b) = given
+    (a, seed_a, order_a, width_a, y_a), (b, seed_b, order_b, width_b, y_b) = given
     assert (a, width_a, b, width_b) == ("A", 8, "B", 64)
     assert torch.equal(y_a, y_b)
     assert torch.equal(y_a, mnist1d.noisy_training_set(mnist1d.Params(seed=3)).y)
-    assert seed_a == 3
-    assert seed_b == 3 + representations.PEER
+    assert seed_a == order_a == 3
+    assert seed_b == order_b == 3 + representations.PEER
+    given.clear()
+    representations.run(replace(params, width=64, shared_init=True), folder=tmp_path, device=CPU)
+    (_, seed_a, order_a, *_), (_, seed_b, order_b, *_) = given
+    assert seed_a == seed_b == 3, "the same weights to begin with"
+    assert (order_a, order_b) == (3, 3 + representations.PEER)
 
 
 def test_pairs_of_different_seeds_share_no_network():
@@ -448,3 +465,83 @@ def test_beyond_the_threshold_everything_vanishes_and_the_origin_has_no_escape(t
     table, _ = rows_of("unconstrained", params, tmp_path)
     assert final(table, "weight_norm_squared") < 1e-12
     assert tables.select(table, layer="origin").empty
+
+
+# Experiment 1's controls
+
+
+SHORT = replace(mnist1d.SMOKE, feature_dim=0, epochs=5, measurements=3, fresh_size=20)
+
+
+def values(table, **where):
+    """Values of a metric in order of rows, keyed by everything else."""
+    rows = tables.select(table, **where)
+    return rows.set_index(["epoch", "split", "labels", "metric"]).value
+
+
+def test_averaging_the_weights_adds_rows_and_changes_none(tmp_path):
+    plain, _ = rows_of("mnist1d", SHORT, tmp_path / "plain")
+    both, _ = rows_of("mnist1d", replace(SHORT, averaged=True), tmp_path / "both")
+    rest = both[both.layer != "averaged"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(plain, rest, check_exact=True)
+    own, mean = values(both, layer="features"), values(both, layer="averaged")
+    assert set(mean.index) <= set(own.index)
+    late = [key for key in mean.index if key[0] == 5 and key[3] == "loss"]
+    assert (mean[late] != own[late]).all()
+
+
+def test_a_run_that_averages_goes_on_from_its_checkpoint_bit_for_bit(tmp_path, monkeypatch):
+    monkeypatch.setenv("NCLIB_CHECKPOINT_SECONDS", "0")
+    params = replace(SHORT, averaged=True)
+    whole, _ = rows_of("mnist1d", params, tmp_path / "whole")
+    original = training.Training.check
+
+    def stop_at_3(self, loss, epoch):
+        if epoch == 4:
+            raise KeyboardInterrupt
+        original(self, loss, epoch)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(training.Training, "check", stop_at_3)
+        rows_of("mnist1d", params, tmp_path / "cut")
+    again, _ = rows_of("mnist1d", params, tmp_path / "cut")
+    pd.testing.assert_frame_equal(whole, again, check_exact=True)
+
+
+@pytest.mark.parametrize("n", [1000, 4000, 4100])
+def test_smaller_training_sets_are_contained_in_larger_ones(n):
+    here, larger = (mnist1d.noisy_training_set(replace(SHORT, train_size=k)) for k in (n, n + 100))
+    assert len(here) == n
+    assert torch.equal(here.x, larger.x[:n])
+    assert torch.equal(here.y_clean, larger.y_clean[:n])
+    assert len(larger.x.unique(dim=0)) == n + 100, "a sample beyond the dataset's is none of it"
+    assert 0.1 < (here.y != here.y_clean).double().mean() < 0.25
+
+
+def test_samples_beyond_the_datasets_are_not_the_fresh_ones_of_the_test():
+    more = mnist1d.noisy_training_set(replace(SHORT, train_size=4100)).x[4000:]
+    assert not torch.isin(more[:, 0, 0], data.mnist1d.fresh(10_000, mnist1d.FRESH_SEED).x[:, 0, 0]).all()
+
+
+def test_without_a_projector_the_last_block_gives_the_dimension():
+    params = replace(SHORT, feature_dim=3, projector=False)
+    model = mnist1d.network(params, 0, 4)
+    assert model.feature_dim == 3
+    assert model.features(torch.randn(5, 1, 40, dtype=torch.float32)).min() >= 0
+    with_map = mnist1d.network(replace(params, projector=True), 0, 4)
+    assert with_map.features(torch.randn(50, 1, 40)).min() < 0
+
+
+@pytest.mark.parametrize(
+    ("study", "changes", "message"),
+    [
+        (mnist1d, {"projector": False}, "projector = false needs a feature_dim"),
+        (mnist1d, {"train_size": 16_001}, "at most 16000"),
+        (mnist1d, {"train_size": 50}, "at least 100"),
+        (representations, {"shared_init": True, "width": 8}, "shared_init needs networks of one width"),
+    ],
+)
+def test_parameters_that_contradict_each_other_are_refused_in_one_line(study, changes, message):
+    with pytest.raises(ParameterError, match=message) as caught:
+        study.Params(**changes)
+    assert "\n" not in str(caught.value)

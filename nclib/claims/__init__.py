@@ -2,10 +2,13 @@
 
 import pandas as pd
 
-from nclib.claims import bardazzi2026, papyan2020, zhu2021
+from nclib.claims import bardazzi2026, jiang2023, nakkiran2020, papyan2020, zhao2026, zhu2021
 from nclib.claims.verdict import Claim, Verdict
 
-ALL: tuple[Claim, ...] = (*papyan2020.CLAIMS, *zhu2021.CLAIMS, *bardazzi2026.CLAIMS)
+ALL: tuple[Claim, ...] = (
+    *papyan2020.CLAIMS, *zhu2021.CLAIMS, *bardazzi2026.CLAIMS, *nakkiran2020.CLAIMS, *zhao2026.CLAIMS,
+    *jiang2023.CLAIMS,
+)  # fmt: skip
 """Every registered claim, in the order of the scoreboard."""
 
 __all__ = ["ALL", "Claim", "Verdict", "get", "judge_all", "lines"]

@@ -12,6 +12,9 @@ SOURCES = {
     "galanti2022": "Galanti, György & Hutter (2022)",
     "zhu2021": "Zhu et al. (2021)",
     "bardazzi2026": "Bardazzi (2026)",
+    "nakkiran2020": "Nakkiran et al. (2020)",
+    "zhao2026": "Zhao et al. (2026)",
+    "jiang2023": "Jiang et al. (2023)",
 }
 _MARKS = {"supported": "✓", "not supported": "✗", "inconclusive": "?"}
 

@@ -1,10 +1,13 @@
 """What a claim is, and how a table decides it: supported, not supported, or inconclusive with a reason."""
 
+import itertools
 import math
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 from scipy import stats
 
@@ -58,6 +61,8 @@ class Claim:
     """Whether the predicate was committed before runs of its kind existed."""
     page: str = ""
     """The notebook whose figure shows the evidence."""
+    numbers: tuple[str, ...] = ()
+    """Which entries of the source's list of claims it judges, where the book numbers them."""
 
 
 class Missing(Exception):
@@ -81,10 +86,11 @@ def evidence(table: pd.DataFrame, **where: object) -> pd.DataFrame:
     """The rows a claim rests on; Missing when there are none."""
     if table.empty:
         raise Missing("nothing recorded yet")
-    rows = select(table, **where)
-    if rows.empty:
-        wanted = ", ".join(f"{k}={v}" for k, v in where.items())
-        raise Missing(f"no rows with {wanted}")
+    rows = table
+    for name, value in where.items():
+        rows = select(rows, **{name: value})
+        if rows.empty:
+            raise Missing(f"no such run with {name} = {value} recorded yet")
     return rows
 
 
@@ -158,6 +164,46 @@ def mean_over_seeds(
     ends = [centre, centre - half, centre + half]
     number, low, high = (math.exp(v) for v in ends) if ratio else ends
     return _against(number, low, high, len(x), below, above)
+
+
+EXACT_UP_TO = 5
+"""Seeds whose resamples are enumerated; of more, `DRAWS` resamples are drawn."""
+DRAWS = 4000
+
+
+def bootstrap_over_seeds(
+    statistic: Callable[[np.ndarray], float],
+    n: int,
+    *,
+    below: float | None = None,
+    above: float | None = None,
+) -> Verdict:
+    """Judge a statistic of all seeds by the 95 % percentile interval over resamples of them.
+
+    `statistic` takes the positions of the n seeds resampled, with repetition. For a statistic that is no mean
+    over seeds, such as a correlation of mean curves. Up to five seeds the interval is exact, over all n^n
+    resamples. Verdicts as in `mean_over_seeds`.
+    """
+    if n < MIN_SEEDS:
+        return Verdict("inconclusive", n=n, reason=f"{n} of at least {MIN_SEEDS} seeds recorded")
+    if n <= EXACT_UP_TO:
+        samples = [*itertools.combinations_with_replacement(range(n), n)]
+        weights = [math.factorial(n) / math.prod(map(math.factorial, Counter(s).values())) for s in samples]
+    else:
+        samples, weights = np.random.default_rng(0).integers(0, n, size=(DRAWS, n)), [1.0] * DRAWS
+    number = float(statistic(np.arange(n)))
+    values = np.array([statistic(np.array(sample)) for sample in samples])
+    if not (math.isfinite(number) and np.isfinite(values).all()):
+        return Verdict("inconclusive", n=n, reason="a resample's value is not a usable number")
+    low, high = _weighted_quantiles(values, np.array(weights), ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2))
+    return _against(number, min(low, number), max(high, number), n, below, above)
+
+
+def _weighted_quantiles(values: np.ndarray, weights: np.ndarray, at: tuple[float, ...]) -> list[float]:
+    """The smallest value that at least this share of the weight does not exceed."""
+    order = np.argsort(values)
+    share = np.cumsum(weights[order]) / weights.sum()
+    return [float(values[order][np.searchsorted(share, q - 1e-12)]) for q in at]
 
 
 def every_run(values: pd.Series, *, below: float | None = None, above: float | None = None) -> Verdict:

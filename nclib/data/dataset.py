@@ -53,6 +53,17 @@ class Dataset:
         return replace(self, x=self.x[index], y=self.y[index], y_clean=self.y_clean[index])
 
 
+def joined(first: Dataset, second: Dataset) -> Dataset:
+    """The points of both, first those of `first`, whose name and checksum it keeps.
+
+    Raises ValueError when their classes are not as many.
+    """
+    if first.num_classes != second.num_classes:
+        raise ValueError(f"cannot join {first.num_classes} and {second.num_classes} classes")
+    both = {name: torch.cat([getattr(first, name), getattr(second, name)]) for name in ("x", "y", "y_clean")}
+    return replace(first, **both)
+
+
 def class_balanced(dataset: Dataset, size: int, generator: torch.Generator) -> Dataset:
     """Draw `size` points, `size`/K of each true class, in an order shuffled by `generator`.
 

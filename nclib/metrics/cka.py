@@ -1,14 +1,14 @@
-"""Centred kernel alignment (Kornblith et al., 2019), biased and debiased, linear and RBF."""
+"""Similarity of representations: centred kernel alignment (Kornblith et al., 2019), and Procrustes beside it."""
 
 import math
 from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Num
+from jaxtyping import Float, Int, Num
 from torch import Tensor
 
-from nclib.stats import as_tensor
+from nclib.stats import ClassStats, as_tensor
 
 
 def cka(
@@ -34,10 +34,8 @@ def cka(
     HSIC estimate is not positive; RBF, when its median distance is zero). Raises ValueError for mismatched or
     too few samples, non-finite values, an unknown kernel or median, and a bandwidth that is not positive.
     """
-    X, Y = _checked(x, "x"), _checked(y, "y")
+    X, Y = _paired(x, y)
     n = len(X)
-    if len(Y) != n:
-        raise ValueError(f"x and y must describe the same samples, got {n} and {len(Y)} rows")
     name, fewest = ("debiased CKA", 4) if debiased else ("CKA", 2)
     if n < fewest:
         raise ValueError(f"{name} needs at least {fewest} samples, got {n}")
@@ -54,6 +52,13 @@ def cka(
     else:
         K, L = _centred(K), _centred(L)
     return _ratio((K * L).sum(), K.square().sum(), L.square().sum())
+
+
+def _paired(x, y) -> tuple[Tensor, Tensor]:
+    X, Y = _checked(x, "x"), _checked(y, "y")
+    if len(X) != len(Y):
+        raise ValueError(f"x and y must describe the same samples, got {len(X)} and {len(Y)} rows")
+    return X, Y
 
 
 def _checked(value, name: str) -> Tensor:
@@ -120,3 +125,40 @@ def _u_centred(K: Float[Tensor, "n n"]) -> Float[Tensor, "n n"]:
     rows = K.sum(0) / (n - 2)
     K = K - rows - rows[:, None] + K.sum() / ((n - 1) * (n - 2))
     return K.fill_diagonal_(0)
+
+
+def procrustes_similarity(x: Num[Tensor, "n p"] | np.ndarray, y: Num[Tensor, "n q"] | np.ndarray) -> float:
+    r"""How well a rotation maps one representation onto the other, $\|X^\top Y\|_*/(\|X\|_F\|Y\|_F)$, columns centred.
+
+    x (n, p) and y (n, q), computed in float64. 1 exactly when one is a rotated, scaled and shifted copy of the
+    other; the orthogonal Procrustes distance of both at unit norm is $\sqrt{2 - 2s}$. NaN when one side is
+    constant. Raises ValueError as `cka` does. Ding, Denain & Steinhardt (2021).
+    """
+    X, Y = _paired(x, y)
+    scale = torch.linalg.matrix_norm(X) * torch.linalg.matrix_norm(Y)
+    return float(torch.linalg.matrix_norm(X.T @ Y, "nuc") / scale) if scale > 0 else math.nan
+
+
+def aligned(x: Num[Tensor, "n p"] | np.ndarray, y: Num[Tensor, "n p"] | np.ndarray) -> Float[Tensor, "n p"]:
+    r"""x rotated and scaled to be as near to y as it can be, both centred: $s X R$ with orthogonal $R$.
+
+    The orthogonal Procrustes solution: $R = U V^\top$ for $X^\top Y = U S V^\top$ and $s = \mathrm{tr}\,S/\|X\|_F^2$.
+    Raises ValueError when x and y differ in shape, and as `cka` does.
+    """
+    X, Y = _paired(x, y)
+    if X.shape != Y.shape:
+        raise ValueError(f"a rotation needs equal dimensions, got {X.shape[1]} and {Y.shape[1]}")
+    U, S, Vh = torch.linalg.svd(X.T @ Y)
+    return X @ (U @ Vh) * (S.sum() / X.square().sum())
+
+
+def class_parts(
+    H: Float[Tensor, "n p"], labels: Int[Tensor, " n"], num_classes: int
+) -> tuple[Float[Tensor, "K p"], Float[Tensor, "n p"]]:
+    """Class means, and what is left of every sample about its own; in float64.
+
+    Raises ValueError for a class without samples.
+    """
+    stats = ClassStats.of(H, labels, num_classes)
+    stats.require_every_class()
+    return stats.mu, H.double() - stats.mu[labels]

@@ -22,6 +22,7 @@ def build(
     in_channels: int = 1,
     width: int | None = None,
     feature_dim: int | None = None,
+    projector: bool | None = None,
     in_features: int | None = None,
     depth: int | None = None,
     batch_norm: bool | None = None,
@@ -31,8 +32,8 @@ def build(
 
     name: "resnet18", "mlp", "resnet1d" or "cnn1d". `width`, `depth`, `batch_norm` and `feature_dim` have
     the defaults of the class that is built; `depth`, `batch_norm` and `in_features` (required there) belong
-    to the MLP, which flattens its inputs and so ignores `in_channels`. An unknown name, a size below 1, or
-    an option that the network does not have raises ValueError.
+    to the MLP, which flattens its inputs and so ignores `in_channels`; `projector` belongs to resnet1d. An
+    unknown name, a size below 1, or an option that the network does not have raises ValueError.
     """
     if name not in _NETWORKS:
         nearest = difflib.get_close_matches(str(name).lower(), _NETWORKS, n=1, cutoff=0.0)[0]
@@ -54,6 +55,10 @@ def build(
         options = {"in_channels": in_channels}
     if name == "cnn1d" and feature_dim is not None:
         raise ValueError("cnn1d has no option feature_dim: its features have dimension 2 * width")
+    if name != "resnet1d" and projector is not None:
+        raise ValueError(f"{name} has no option projector; only resnet1d has")
     options |= {"width": width, "feature_dim": feature_dim}
+    if projector is not None:
+        options["projector"] = projector
     chosen = {option: value for option, value in options.items() if value is not None}
     return _NETWORKS[name](num_classes=num_classes, generator=generator, **chosen)

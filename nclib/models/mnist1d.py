@@ -31,8 +31,9 @@ class ResNet1D(_Network1D):
     Every convolution has kernel 3, padding 1 and no bias, and is followed by batch normalisation; nothing
     is downsampled. 12 w^2 + 23 w parameters for 10 classes and one input channel; features of dimension w.
     feature_dim: if given, a linear map w -> feature_dim without bias or nonlinearity stands between the
-    pool and the head, which is then feature_dim -> K (the study's third experiment). PyTorch's default
-    initialisation.
+    pool and the head, which is then feature_dim -> K (the study's third experiment); with `projector` False
+    there is no such map, and the second block itself hands on feature_dim channels, which are not negative.
+    PyTorch's default initialisation.
 
     Layers: stem, block1, block2 (n, w, l), features (n, d). The study calls them L0, L1, L2, L3; without a
     projector its L3 is the average pool of its L2: once activations are pooled for measurement the two are
@@ -46,18 +47,19 @@ class ResNet1D(_Network1D):
         in_channels: int = 1,
         width: int = 64,
         feature_dim: int | None = None,
+        projector: bool = True,
         generator: torch.Generator,
     ):
         d = width if feature_dim is None else feature_dim
         features = SpatialMean()
-        if feature_dim is not None:
+        if feature_dim is not None and projector:
             features = nn.Sequential(features, blank(nn.Linear, width, feature_dim, bias=False))
         stages = OrderedDict(
             stem=nn.Sequential(
                 AsImage(), ChannelsLast(), *_convolution(in_channels, width), nn.ReLU(inplace=True)
             ),
             block1=ResidualBlock1D(width),
-            block2=ResidualBlock1D(width),
+            block2=ResidualBlock1D(width, width if projector else d),
             features=features,
         )
         super().__init__(nn.Sequential(stages), blank(nn.Linear, d, num_classes, bias=False), generator)
@@ -89,19 +91,27 @@ class CNN1D(_Network1D):
 
 
 class ResidualBlock1D(nn.Module):
-    """relu(x + bn(conv(relu(bn(conv(x)))))) at constant width: kernel 3, padding 1, no convolution bias."""
+    """relu(x + bn(conv(relu(bn(conv(x)))))): kernel 3, padding 1, no convolution bias.
 
-    def __init__(self, width: int):
+    Where it hands on another number of channels than it takes, x first goes through a convolution of kernel 1
+    and a batch normalisation, as in He et al. (2016); `shortcut` is None where it does not.
+    """
+
+    def __init__(self, width: int, out_channels: int | None = None):
         super().__init__()
-        self.conv1, self.bn1 = _convolution(width, width)
-        self.conv2, self.bn2 = _convolution(width, width)
+        out_channels = width if out_channels is None else out_channels
+        self.conv1, self.bn1 = _convolution(width, out_channels)
+        self.conv2, self.bn2 = _convolution(out_channels, out_channels)
+        self.shortcut = None
+        if out_channels != width:
+            self.shortcut = nn.Sequential(*_convolution(width, out_channels, kernel=1))
 
-    def forward(self, x: Float[Tensor, "n w 1 l"]) -> Float[Tensor, "n w 1 l"]:
-        """The block's output, of the shape of its input."""
+    def forward(self, x: Float[Tensor, "n c 1 l"]) -> Float[Tensor, "n o 1 l"]:
+        """The block's output, as long as its input."""
         y = torch.relu_(self.bn1(self.conv1(x)))
         y = self.bn2(self.conv2(y))
         # In place on y only: x is another stage's activation and may be measured.
-        y += x
+        y += x if self.shortcut is None else self.shortcut(x)
         return torch.relu_(y)
 
 
@@ -110,6 +120,6 @@ class AsImage(nn.Module):
         return x.unsqueeze(2)
 
 
-def _convolution(in_channels: int, out_channels: int) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
-    kernel = {"kernel_size": (1, 3), "padding": (0, 1), "bias": False}
-    return blank(nn.Conv2d, in_channels, out_channels, **kernel), blank(nn.BatchNorm2d, out_channels)
+def _convolution(in_channels: int, out_channels: int, kernel: int = 3) -> tuple[nn.Conv2d, nn.BatchNorm2d]:
+    options = {"kernel_size": (1, kernel), "padding": (0, kernel // 2), "bias": False}
+    return blank(nn.Conv2d, in_channels, out_channels, **options), blank(nn.BatchNorm2d, out_channels)

@@ -10,7 +10,7 @@ the gradients of the layer's parameters where `Flat` has put them, and returns t
 None where that is not `wanted`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate
 
 import torch
@@ -26,8 +26,8 @@ _VECTOR = 64
 class Flat:
     """The parameters of E networks of one shape in one buffer, `values`, and their gradients in another.
 
-    Parameter by parameter; within one, network by network. A convolution's kernel (o, c, 1, 3) is kept as
-    (3, E, o, c), so that each tap is a matrix.
+    Parameter by parameter; within one, network by network. A convolution's kernel (o, c, 1, taps), of one tap
+    or three, is kept as (taps, E, o, c), so that each tap is a matrix.
     """
 
     def __init__(self, models: Sequence[nn.Module]):
@@ -35,8 +35,8 @@ class Flat:
         self._parameters = [dict(model.named_parameters()) for model in models]
         self._shapes = {name: p.shape for name, p in self._parameters[0].items()}
         for name, shape in self._shapes.items():
-            if len(shape) > 2 and tuple(shape[2:]) != (1, 3):
-                raise TypeError(f"{name}: only kernels of size 3 along one axis can be stacked")
+            if len(shape) > 2 and tuple(shape[2:]) not in ((1, 1), (1, 3)):
+                raise TypeError(f"{name}: only kernels of size 1 or 3 along one axis can be stacked")
         sizes = [self.E * shape.numel() for shape in self._shapes.values()]
         self._starts = dict(zip(self._shapes, accumulate(sizes, initial=0), strict=False))
         # Whole vectors of any processor: the odd entries at an end would be rounded in another way.
@@ -49,7 +49,7 @@ class Flat:
         """The part of a buffer that belongs to the parameter `name` of all networks."""
         shape, start = self._shapes[name], self._starts[name]
         part = buffer[start : start + self.E * shape.numel()]
-        return part.view(3, self.E, *shape[:2]) if len(shape) == 4 else part.view(self.E, *shape)
+        return part.view(shape[3], self.E, *shape[:2]) if len(shape) == 4 else part.view(self.E, *shape)
 
     def of(self, buffer: Tensor, e: int) -> dict[str, Tensor]:
         """Views of network e's part of a buffer, by name, each of its parameter's own shape."""
@@ -98,10 +98,7 @@ class Convolution(Layer):
     """y_l = W_0 x_{l-1} + W_1 x_l + W_2 x_{l+1}: kernel 3, padding 1, no bias."""
 
     def __init__(self, modules: Sequence[nn.Conv2d], name: str, flat: Flat):
-        m = modules[0]
-        shape = (m.kernel_size, m.padding, m.stride, m.dilation, m.groups, m.bias, m.padding_mode)
-        if shape != ((1, 3), (0, 1), (1, 1), (1, 1), 1, None, "zeros"):
-            raise TypeError(f"{name}: only convolutions of kernel 3, padding 1, without bias can be stacked")
+        _check_kernel(modules[0], name, 3)
         W, dW = (flat.view(b, f"{name}.weight") for b in (flat.values, flat.gradients))
         self._W, self._WT, self._dW = W.unbind(), W.mT.unbind(), dW.unbind()
         self._x, self._g = _Padded(), _Padded()
@@ -140,6 +137,23 @@ class SingleChannelConvolution(Convolution):
         for dW, own in zip(self._dW, torch.bmm(g.flatten(2), self._window.mT).unbind(2), strict=True):
             dW.copy_(own.unsqueeze(2))
         return self._at_the_input(g) if wanted else None
+
+
+class Pointwise(Layer):
+    """y_l = W x_l: a convolution of kernel 1, no bias."""
+
+    def __init__(self, modules: Sequence[nn.Conv2d], name: str, flat: Flat):
+        _check_kernel(modules[0], name, 1)
+        self._W, self._dW = (flat.view(b, f"{name}.weight")[0] for b in (flat.values, flat.gradients))
+
+    def forward(self, x: Float[Tensor, "E c L B"]) -> Float[Tensor, "E o L B"]:
+        self._x = x.flatten(2)
+        return torch.bmm(self._W, self._x).unflatten(2, x.shape[2:])
+
+    def backward(self, g: Float[Tensor, "E o L B"], wanted: bool = True) -> Tensor | None:
+        flat = g.flatten(2)
+        torch.bmm(flat, self._x.mT, out=self._dW)
+        return torch.bmm(self._W.mT, flat).unflatten(2, g.shape[2:]) if wanted else None
 
 
 class _Padded:
@@ -322,25 +336,38 @@ class Chain(Layer):
 
 
 class ResidualBlock(Layer):
-    """y = relu(x + F(x)), F two convolutions with their normalisations and a ReLU between."""
+    """y = relu(S(x) + F(x)): F two convolutions with their normalisations and a ReLU between, S(x) mostly x."""
 
     def __init__(self, modules: Sequence[ResidualBlock1D], name: str, flat: Flat):
-        def part(kind: type, attribute: str) -> Layer:
+        def part(kind: Callable[..., Layer], attribute: str) -> Layer:
             return kind([getattr(m, attribute) for m in modules], f"{name}.{attribute}", flat)
 
         first = [part(Convolution, "conv1"), part(BatchNorm, "bn1"), ReLU()]
         self._F = Chain([*first, part(Convolution, "conv2"), part(BatchNorm, "bn2")])
-        self._relu, self.norms = ReLU(), self._F.norms
+        self._S = None if modules[0].shortcut is None else part(_chain, "shortcut")
+        self._relu = ReLU()
+        self.norms = [*self._F.norms, *(() if self._S is None else self._S.norms)]
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._relu.forward(self._F.forward(x).add_(x))
+        y = self._F.forward(x)
+        return self._relu.forward(y.add_(x if self._S is None else self._S.forward(x)))
 
     def backward(self, g: Tensor, wanted: bool = True) -> Tensor:
         g = self._relu.backward(g)
-        return self._F.backward(g).add_(g)
+        return self._F.backward(g).add_(g if self._S is None else self._S.backward(g))
 
 
-def _convolution(modules: Sequence[nn.Conv2d], name: str, flat: Flat) -> Convolution:
+def _check_kernel(m: nn.Conv2d, name: str, kernel: int) -> None:
+    shape = (m.kernel_size, m.padding, m.stride, m.dilation, m.groups, m.bias, m.padding_mode)
+    if shape != ((1, kernel), (0, kernel // 2), (1, 1), (1, 1), 1, None, "zeros"):
+        raise TypeError(
+            f"{name}: only convolutions of kernel 1, or 3 with padding 1, without bias can be stacked"
+        )
+
+
+def _convolution(modules: Sequence[nn.Conv2d], name: str, flat: Flat) -> Layer:
+    if modules[0].kernel_size == (1, 1):
+        return Pointwise(modules, name, flat)
     return (SingleChannelConvolution if modules[0].in_channels == 1 else Convolution)(modules, name, flat)
 
 

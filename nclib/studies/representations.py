@@ -1,6 +1,6 @@
 """CKA between layers of two networks trained on MNIST-1D, and of each with its own past (Bardazzi, 2026)."""
 
-import copy
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from nclib import data as datasets
 from nclib import studies
-from nclib.measure import Split, measure, pooled_layers
-from nclib.metrics.cka import cka
+from nclib.averaging import calibrated
+from nclib.measure import Split, flattened_layers, measure, pooled_layers
+from nclib.metrics.cka import aligned, cka, class_parts, procrustes_similarity
 from nclib.runs import Run
 from nclib.studies import mnist1d
 from nclib.studies.params import ParameterError, StudyParams, param
@@ -39,12 +40,18 @@ class Params(StudyParams):
     noise_seed: int = param(-1, min=-1)  # -1: as seed; both networks of a pair see the same noise
     measurements: int = param(8, min=2)  # log-spaced epochs, besides epoch 0
     precision: str = param("float32", choices=tuple(mnist1d.DTYPES))
+    # ours: B begins at A's weights, and differs from it in the order of the samples alone
+    shared_init: bool = param(False, absent=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.seed >= PEER:
             raise ParameterError(
                 f"seed must be below {PEER}, got {self.seed}: larger ones belong to networks B"
+            )
+        if self.shared_init and self.width != self.width_b:
+            raise ParameterError(
+                f"shared_init needs networks of one width, got width {self.width} and width_b {self.width_b}"
             )
         if self.noise_seed == -1:
             object.__setattr__(self, "noise_seed", self.seed)
@@ -77,36 +84,53 @@ def trajectory(params: Params) -> Run:
 
 
 def run(params: Params, *, folder: Path, device: torch.device) -> tuple[list[dict], dict]:
-    """Train both networks, then compare activations averaged over positions, on training and test points.
+    """Train both networks, then compare their layers, averaged over positions, on training and test points.
 
-    Rows: layer "stem|block1" is A's stem against B's block1; "stem@0|stem" and "stem@1|stem" are A's stem
-    against itself at initialisation and after the first epoch; error and NC1 of either network stand at
-    layers "A" and "B". An untrained network's batch normalisation is calibrated on the training points before
-    epoch 0 is measured: with its initial running statistics of 0 and 1 it would not be the network that
-    training starts from.
+    Rows: layer "stem|block1" is A's stem against B's block1; "stem@0|stem", "stem@1|stem" and
+    "stem@previous|stem" are A's stem at initialisation, after the first epoch and at the measurement before,
+    against itself; "features|labels" is A's features against one-hot labels; error, loss, margins and NC1 of
+    either network stand at layers "A" and "B". At the first and last measurement the same layers of both are
+    looked at more closely: see `_closely`. An untrained network's batch normalisation is calibrated on the
+    training points before epoch 0 is measured: with its initial running statistics of 0 and 1 it would not be
+    the network that training starts from.
     """
     dtype = mnist1d.DTYPES[params.precision]
     train_set, test_set = mnist1d.noisy_training_set(params), datasets.load("mnist1d", "test")
     points = {"train": train_set.x.to(device, dtype), "test": test_set.x.to(device, dtype)}
-    labels = {"train": {"noisy": train_set.y.to(device)}, "test": {"clean": test_set.y.to(device)}}
+    labels = {
+        "train": {"noisy": train_set.y.to(device), "clean": train_set.y_clean.to(device)},
+        "test": {"clean": test_set.y.to(device)},
+    }
     pauses = (0, *log_spaced(params.epochs, params.measurements))
-    networks = {"A": (params.seed, params.width), "B": (params.seed + PEER, params.width_b)}
-    rows, activations = [], {}
-    for name, (seed, width) in networks.items():
+    init_of_b = params.seed if params.shared_init else params.seed + PEER
+    networks = {"A": (params.seed, params.seed, params.width)}
+    networks["B"] = (init_of_b, params.seed + PEER, params.width_b)
+    rows, activations, flattened = [], {}, {}
+    for name, (seed, order, width) in networks.items():
         checkpoint = Checkpoint(folder / f"{name}.pt")
-        _train_one(params, seed, width, points, labels, pauses, name, checkpoint, device, dtype)
+        _train_one(params, seed, order, width, points, labels, pauses, name, checkpoint, device, dtype)
         rows += checkpoint["rows"]
-        activations[name] = checkpoint["activations"]
+        activations[name], flattened[name] = checkpoint["activations"], checkpoint["flattened"]
     for i, epoch in enumerate(pauses):
         for split in points:
             A, B = activations["A"][i][split], activations["B"][i][split]
             pairs = {f"{a}|{b}": (A[a], B[b]) for a in A for b in B}
-            pairs |= {
-                f"{a}@{pauses[j]}|{a}": (activations["A"][j][split][a], A[a]) for j in (0, 1) for a in A
-            }
+            for name, j in {"0": 0, "1": 1, "previous": max(i - 1, 0)}.items():
+                pairs |= {f"{a}@{name}|{a}": (activations["A"][j][split][a], A[a]) for a in A}
             for pair, (X, Y) in pairs.items():
-                for metric, debiased in (("cka_linear", False), ("cka_linear_debiased", True)):
-                    rows.append(_row(epoch, split, pair, metric, cka(X, Y, debiased=debiased)))
+                rows += _both(epoch, split, pair, "cka_linear", X, Y)
+            for name, y in labels[split].items():
+                value = cka(A["features"], nn.functional.one_hot(y, 10), debiased=True)
+                rows.append(_row(epoch, split, "features|labels", "cka_linear_debiased", value, name))
+    wrong = labels["train"]["noisy"] != labels["train"]["clean"]
+    shuffle = studies.generator("null", params.seed)
+    for i in (0, -1):
+        A, B = activations["A"][i], activations["B"][i]
+        rows += _closely(pauses[i], A, B, labels, wrong, shuffle)
+        for name, X in flattened["A"][i].items():
+            rows += _both(
+                pauses[i], "test", f"{name}|{name}", "cka_linear_flattened", X, flattened["B"][i][name]
+            )
     for name in activations["A"][-1]["test"]:
         X, Y = activations["A"][-1]["test"][name], activations["B"][-1]["test"][name]
         value = cka(X, Y, kernel="rbf", debiased=True)
@@ -114,45 +138,69 @@ def run(params: Params, *, folder: Path, device: torch.device) -> tuple[list[dic
     return rows, {}
 
 
-def _row(epoch: int, split: str, layer: str, metric: str, value: float) -> dict:
+def _closely(epoch, A, B, labels, wrong, shuffle: torch.Generator) -> Iterator[dict]:
+    """The same layer of both networks: class means and residuals apart, Procrustes, and a null.
+
+    Training points with a right and with a wrong label also by themselves. The null is CKA with the samples of
+    B permuted. `cka_linear_aligned` is CKA after the best rotation and scale, which cannot change it.
+    """
+    for split, by_layer in A.items():
+        permuted = torch.randperm(len(next(iter(by_layer.values()))), generator=shuffle)
+        for name, X in by_layer.items():
+            Y, pair = B[split][name], f"{name}|{name}"
+            yield _row(epoch, split, pair, "procrustes_similarity", procrustes_similarity(X, Y))
+            yield from _both(epoch, split, pair, "cka_linear_permuted", X, Y[permuted])
+            if X.shape == Y.shape:
+                value = cka(aligned(X, Y), Y, debiased=True)
+                yield _row(epoch, split, pair, "cka_linear_aligned", value)
+            for label_set, y in labels[split].items():
+                (means, residuals), (others, left) = class_parts(X, y, 10), class_parts(Y, y, 10)
+                yield _row(epoch, split, pair, "cka_class_means", cka(means, others), label_set)
+                value = cka(residuals, left, debiased=True)
+                yield _row(epoch, split, pair, "cka_residuals_debiased", value, label_set)
+            if split == "train":
+                for part, mask in (("train_correct", ~wrong), ("train_mislabelled", wrong)):
+                    if mask.sum() >= 4:
+                        yield from _both(epoch, part, pair, "cka_linear", X[mask], Y[mask])
+
+
+def _both(epoch: int, split: str, layer: str, metric: str, X: Tensor, Y: Tensor) -> Iterator[dict]:
+    """CKA biased, and debiased under the name with that ending."""
+    yield _row(epoch, split, layer, metric, cka(X, Y))
+    yield _row(epoch, split, layer, f"{metric}_debiased", cka(X, Y, debiased=True))
+
+
+def _row(epoch: int, split: str, layer: str, metric: str, value: float, labels: str = "none") -> dict:
     return {
         "epoch": epoch,
         "split": split,
-        "labels": "none",
+        "labels": labels,
         "layer": layer,
         "metric": metric,
         "value": value,
     }
 
 
-def _train_one(params, seed, width, points, labels, pauses, name, checkpoint, device, dtype) -> None:
+_OF_A_NETWORK = ("error", "loss", "margin_mean", "margin_min", "nc1_trace_ratio", "nc1_pinv")
+
+
+def _train_one(params, seed, order, width, points, labels, pauses, name, checkpoint, device, dtype) -> None:
     model = mnist1d.network(params, seed, width).to(device, dtype)
     rows, activations = checkpoint.setdefault("rows", []), checkpoint.setdefault("activations", [])
+    flattened = checkpoint.setdefault("flattened", [])
     optimizer = make_optimizer(
         model, params.optimizer, lr=params.lr, weight_decay=params.weight_decay, momentum=params.momentum
     )
     for epoch in train(
         model, points["train"], labels["train"]["noisy"],
         optimizer=optimizer, schedule=params.schedule, epochs=params.epochs, batch_size=params.batch_size,
-        generator=studies.generator("order", seed), pauses=pauses, checkpoint=checkpoint,
+        generator=studies.generator("order", order), pauses=pauses, checkpoint=checkpoint,
     ):  # fmt: skip
         seen = calibrated(model, points["train"]) if epoch == 0 else model
         activations.append({split: pooled_layers(seen, x) for split, x in points.items()})
+        if epoch in (0, params.epochs):
+            flattened.append(flattened_layers(seen, points["test"]))
         for split, x in points.items():
             for row in measure(seen, Split(split, x, labels[split]), num_classes=10):
-                if row["metric"] in ("error", "loss", "nc1_trace_ratio", "nc1_pinv"):
+                if row["metric"] in _OF_A_NETWORK:
                     rows.append(row | {"epoch": epoch, "layer": name})
-
-
-def calibrated(model: nn.Module, x: Tensor) -> nn.Module:
-    """A copy whose batch normalisation carries the statistics of x, its weights untouched."""
-    model = copy.deepcopy(model)
-    for module in model.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
-            module.reset_running_stats()
-            module.momentum = None  # a plain average over the batches
-    model.train()
-    with torch.no_grad():
-        for batch in x.split(500):
-            model(batch)
-    return model.eval()

@@ -5,6 +5,7 @@ that was in the smoke record has moved; a change of source text that moves none,
 rows, leaves every published record valid.
 """
 
+import dataclasses
 import json
 import tempfile
 from functools import partial
@@ -59,22 +60,30 @@ def moved(old: pd.DataFrame, new: pd.DataFrame) -> pd.DataFrame:
     return both[~same | (both._merge == "left_only")].drop(columns="_merge")
 
 
+def absent_values(study: str) -> dict[str, object]:
+    """The study's parameters that older records do not name, with the value that those were made with."""
+    fields = dataclasses.fields(studies.get(study).Params)
+    return {f.name: f.metadata["absent"] for f in fields if "absent" in f.metadata}
+
+
 def update(study: str) -> str:
     """Write the smoke record anew if rows were added or numbers moved; the latter raises its generation."""
     new = run(study)
     path = runs.SMOKE / f"{study}.parquet"
-    generation = runs.generation(study)
+    generation, absent = runs.generation(study), absent_values(study)
     if path.exists():
         old = recorded(study)
         changed = moved(old, new)
-        if changed.empty and len(old) == len(new):
+        if changed.empty and len(old) == len(new) and absent == runs.absent(study):
             return f"{study}: unchanged, generation {generation}"
         generation += 0 if changed.empty else 1
-        what = f"{len(changed)} numbers moved" if len(changed) else f"{len(new) - len(old)} rows added"
+        added = f"{len(new) - len(old)} rows added" if len(new) > len(old) else "a parameter added"
+        what = f"{len(changed)} numbers moved" if len(changed) else added
     else:
         generation, what = 1, "first record"
     runs.SMOKE.mkdir(parents=True, exist_ok=True)
     tables.write(new, path)
-    note = {"generation": generation, "params": runs.resolved(studies.get(study).SMOKE)}
+    params = runs.resolved(studies.get(study).SMOKE)
+    note = {"generation": generation, "params": params} | ({"absent": absent} if absent else {})
     path.with_suffix(".json").write_text(json.dumps(note, indent=1) + "\n")
     return f"{study}: {what}, generation {generation}"
