@@ -42,8 +42,9 @@ def sweep(namespace: Mapping[str, object], study: str, **axes: str) -> list[Stud
 
     Every variable of the notebook must be a parameter of the study, or one of `axes` (variable to parameter), whose
     value is a flat string such as "2,4,8" or "0-4"; the product of all axes is returned. An axis may bind several
-    parameters at once: `pairs="width:width_b"` reads "32:32,8:64" as two pairs. Raises ParameterError naming
-    an unknown variable and the nearest known one, a wrong type, or a value out of range.
+    parameters at once: `pairs="width:width_b"` reads "32:32,8:64" as two pairs. In a notebook of several sweeps
+    `sizes=""` says that the variable `sizes` belongs to another one. Raises ParameterError naming an unknown
+    variable and the nearest known one, a wrong type, or a value out of range.
     """
     return resolve(_variables(namespace), study, axes)
 
@@ -60,6 +61,8 @@ def resolve(given: Mapping[str, object], study: str, axes: Mapping[str, str]) ->
             values[name] = coerce(name, types[name].type, value)
             continue
         coerce(name, str, value)
+        if not axes[name]:
+            continue
         fields = axes[name].split(":")
         try:
             if len(fields) > 1:

@@ -208,6 +208,21 @@ def test_sweep_checks_every_variable_of_the_notebook():
         notebooks.sweep(good | {"width": -4}, "terminal_phase", seeds="seed")
 
 
+def test_a_variable_may_belong_to_another_sweep_and_a_mistyped_one_to_none():
+    given = {"seeds": "0,1", "widths": "2,4", "sizes": "1000,2000", "epochs": 2}
+    of_widths = notebooks.sweep(given, "mnist1d", seeds="seed", widths="width", sizes="")
+    of_sizes = notebooks.sweep(given, "mnist1d", seeds="seed", sizes="train_size", widths="")
+    assert {(c.seed, c.width, c.train_size) for c in of_widths} == {
+        (s, w, 4000) for s in (0, 1) for w in (2, 4)
+    }
+    assert {c.train_size for c in of_sizes} == {1000, 2000}
+    assert {c.width for c in of_sizes} == {64}
+    with pytest.raises(ParameterError, match="unknown parameter 'widths'"):
+        notebooks.sweep(given, "mnist1d", seeds="seed", sizes="train_size")
+    with pytest.raises(ParameterError, match="sizes: expected str"):
+        notebooks.sweep(given | {"sizes": 1000}, "mnist1d", seeds="seed", widths="width", sizes="")
+
+
 def test_an_axis_may_bind_several_parameters():
     good = {"pairs": "32:32, 8:64", "seeds": "0-1"}
     cells = notebooks.sweep(good, "representations", pairs="width:width_b", seeds="seed")
