@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from nclib import claims, runs
-from nclib.claims import board
+from nclib.claims import bardazzi2026, board
 from nclib.claims.verdict import Verdict
 
 
@@ -58,3 +58,25 @@ def test_html_is_escaped():
     claim = claims.ALL[0]
     page = board.html([claim], {claim.id: Verdict("inconclusive", reason="a < b & c")})
     assert "a &lt; b &amp; c" in page
+
+
+S, N, U = (Verdict(status) for status in ("supported", "not supported", "inconclusive"))
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "standing"),
+    [
+        ([S], "stands"), ([S, S], "stands"), ([N], "does not stand"), ([N, U], "does not stand"),
+        ([S, N], "stands in part"), ([S, N, U], "stands in part"), ([U], "undecided"), ([S, U], "undecided"),
+        ([], "undecided"),
+    ],
+)  # fmt: skip
+def test_several_verdicts_on_one_statement_come_to_one_word(verdicts, standing):
+    assert board.standing(verdicts) == standing
+
+
+def test_every_numbered_statement_lists_each_claim_that_judges_it(verdicts):
+    page = board.by_number(bardazzi2026.NUMBERED, claims.ALL, verdicts)
+    assert page.count("<tr>") == len(bardazzi2026.NUMBERED) + 1
+    for claim in claims.ALL:
+        assert page.count(f'href="scoreboard.html#{claim.id}"') == len(claim.numbers)

@@ -1,6 +1,7 @@
 """Claims: each is judged both ways at its written threshold, and inconclusive whenever evidence is wanting."""
 
 import dataclasses
+import itertools
 import math
 import re
 from collections.abc import Callable
@@ -14,10 +15,11 @@ import yaml
 
 from nclib import claims, runs, tables
 from nclib.claims import bardazzi2026, nakkiran2020
-from nclib.claims.bardazzi2026 import epoch_wise, feature_dimension
+from nclib.claims.bardazzi2026 import correlation, epoch_wise, feature_dimension
 from nclib.claims.verdict import (
     Missing,
     Verdict,
+    bootstrap_over_seeds,
     by_seed,
     every_run,
     final_epoch,
@@ -1182,3 +1184,68 @@ def test_all_are_judged_and_a_study_without_a_table_is_undecided():
     assert {v.status for name, v in verdicts.items() if not name.startswith(("papyan", "galanti"))} == {
         "inconclusive"
     }
+
+
+# The study's numbered statements
+
+
+def test_every_numbered_statement_is_judged_and_no_other():
+    judged = {number for claim in claims.ALL for number in claim.numbers}
+    assert judged == set(bardazzi2026.NUMBERED)
+    assert set(bardazzi2026.NUMBERED) == {str(i) for i in range(1, 26)} | {f"R{i}" for i in range(1, 10)}
+    assert {claim.source for claim in claims.ALL if claim.numbers} == {"bardazzi2026"}
+
+
+# The bootstrap
+
+
+def test_up_to_five_seeds_the_bootstrap_is_exact():
+    values = np.array([1.0, 2.0, 4.0, 8.0])
+    verdict = bootstrap_over_seeds(lambda s: values[s].mean(), 4, above=0.0)
+    every = np.sort([values[list(s)].mean() for s in itertools.product(range(4), repeat=4)])
+    assert verdict.number == pytest.approx(3.75)
+    assert verdict.low == pytest.approx(every[math.ceil(0.025 * len(every)) - 1])
+    assert verdict.high == pytest.approx(every[math.ceil(0.975 * len(every)) - 1])
+    assert verdict == bootstrap_over_seeds(lambda s: values[s].mean(), 4, above=0.0), "no chance in it"
+
+
+def test_of_more_seeds_it_is_drawn_and_near_the_normal_interval():
+    values = np.random.default_rng(1).normal(5, 2, 40)
+    verdict = bootstrap_over_seeds(lambda s: values[s].mean(), 40, above=0.0)
+    half = 1.96 * values.std() / math.sqrt(40)
+    assert verdict.low == pytest.approx(values.mean() - half, abs=0.15)
+    assert verdict.high == pytest.approx(values.mean() + half, abs=0.15)
+    assert verdict == bootstrap_over_seeds(lambda s: values[s].mean(), 40, above=0.0)
+
+
+@pytest.mark.parametrize(
+    ("values", "threshold", "status"),
+    [
+        ([1.0, 1.1, 1.2], {"above": 0.9}, "supported"),
+        ([1.0, 1.1, 1.2], {"below": 0.9}, "not supported"),
+        ([1.0, 1.1, 0.7], {"above": 0.9}, "inconclusive"),
+        ([1.0, 1.1], {"above": 0.9}, "inconclusive"),
+        ([1.0, 1.1, math.nan], {"above": 0.9}, "inconclusive"),
+    ],
+)
+def test_the_bootstrap_judges_by_its_whole_interval(values, threshold, status):
+    x = np.array(values)
+    assert bootstrap_over_seeds(lambda s: x[s].mean(), len(x), **threshold).status == status
+
+
+def test_partial_correlation_frees_both_of_the_third():
+    rng = np.random.default_rng(0)
+    z = rng.permutation(200).astype(float)
+    x, y = z + rng.normal(0, 20, 200), z + rng.normal(0, 20, 200)
+    assert correlation.spearman(x, y) > 0.7
+    assert abs(correlation.partial_spearman(x, y, z)) < 0.2
+    assert correlation.partial_spearman(x, x + rng.normal(0, 1, 200), z) > 0.8
+    assert math.isnan(correlation.spearman(np.ones(5), np.arange(5.0)))
+
+
+def test_a_change_point_is_where_the_second_constant_begins():
+    step = pd.Series({d: 5.0 if d < 9 else 1.0 for d in range(2, 17)})
+    assert feature_dimension.changepoint(step) == 9
+    assert feature_dimension.changepoint(step + 0.1 * np.sin(step.index)) == 9
+    smooth = pd.Series({d: 10 / d for d in range(2, 17)})
+    assert feature_dimension.changepoint(smooth) == 4

@@ -1,15 +1,19 @@
 """nclib.geometry: the simplex and other frames, and the floor that a small feature space puts under NC2."""
 
+import math
 from itertools import pairwise
 from math import sqrt
 
+import numpy as np
 import pytest
 import torch
 from asserts import assert_close, assert_far_from_zero, assert_orthogonal, assert_simplex, assert_vanishes
 from samplers import generator, normal
+from scipy import optimize
 
 from nclib.geometry import (
     nc2_gram_floor,
+    one_vs_rest_margin,
     orthoplex,
     random_rotation,
     regular_polygon,
@@ -123,3 +127,47 @@ def test_floor_falls_with_the_dimension_and_is_zero_from_K_minus_1_on():
 def test_impossible_requests_say_what_is_possible(call, message):
     with pytest.raises(ValueError, match=f"^{message}$"):
         call()
+
+
+# One-versus-rest margin
+
+
+@pytest.mark.parametrize(
+    ("frame", "margin"),
+    [
+        (simplex_etf(10), 10 / 9),
+        (simplex_etf(4, 7), 4 / 3),
+        (orthoplex(10, 5), 1.0),
+        (orthoplex(10, 8), 1.0),
+        (regular_polygon(10), 1 - math.cos(2 * math.pi / 10)),
+        (regular_polygon(3), 1.5),
+    ],
+)
+def test_softmax_codes_have_the_margin_known_for_them(frame, margin):
+    assert one_vs_rest_margin(frame) == pytest.approx(margin, abs=1e-9)
+    stretched = frame * torch.arange(1, len(frame) + 1).unsqueeze(1)
+    assert one_vs_rest_margin(stretched) == pytest.approx(margin, abs=1e-9), "directions alone count"
+
+
+@pytest.mark.parametrize("d", [2, 3, 5, 9, 20])
+def test_the_margin_is_that_of_quadratic_programming(d):
+    for seed in range(5):
+        V = normal(8, d, seed=seed) + 0.4
+        U = (V / V.norm(dim=1, keepdim=True)).numpy()
+
+        def distance(k, U=U):
+            P = np.delete(U, k, axis=0) - U[k]
+            # weights that sum to one, by a heavy row: the nearest point of the hull in least squares
+            w, _ = optimize.nnls(np.vstack([P.T, 1e5 * np.ones((1, len(P)))]), np.r_[np.zeros(d), 1e5])
+            return np.linalg.norm(P.T @ (w / w.sum()))
+
+        expected = min(distance(k) for k in range(len(U)))
+        assert one_vs_rest_margin(V) == pytest.approx(expected, abs=1e-6)
+
+
+def test_no_ten_directions_in_the_plane_beat_the_decagon_and_one_inside_the_others_has_none():
+    best = one_vs_rest_margin(regular_polygon(10))
+    assert all(one_vs_rest_margin(normal(10, 2, seed=s)) < best for s in range(50))
+    doubled = torch.cat([regular_polygon(5)] * 2)
+    assert one_vs_rest_margin(doubled) == pytest.approx(0, abs=1e-12)
+    assert math.isnan(one_vs_rest_margin(torch.zeros(3, 2)))

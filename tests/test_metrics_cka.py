@@ -1,5 +1,6 @@
 """nclib.cka: invariances, bias and its removal, the RBF kernel's medians, and what a collapsed layer can reach."""
 
+import math
 import re
 from functools import partial
 from math import sqrt
@@ -8,11 +9,13 @@ import numpy as np
 import pytest
 import reference
 import torch
-from asserts import assert_close, assert_similarity_invariant
+from asserts import assert_close, assert_similarity_invariant, assert_vanishes
 from samplers import at, clusters, generator, normal
+from scipy import spatial
 
 from nclib import cka
 from nclib.geometry import random_rotation, simplex_etf
+from nclib.metrics.cka import aligned, class_parts, procrustes_similarity
 
 VARIANTS = [
     {"kernel": "linear"},
@@ -259,3 +262,57 @@ def test_wrong_input_is_refused():
     refused('median must be "all" or "offdiag", got \'mean\'', x, x, kernel="rbf", median="mean")
     for bandwidth in (0.0, -1.0, float("nan")):
         refused(f"bandwidth must be positive, got {bandwidth}", x, x, kernel="rbf", bandwidth=bandwidth)
+
+
+# Beside CKA: Procrustes, and class means and residuals apart
+
+
+def test_procrustes_similarity_is_one_for_a_rotated_scaled_shifted_copy_and_less_for_others():
+    X = normal(50, 4)
+    copy = 3 * X @ random_rotation(4, generator(1)) + 7
+    assert_vanishes(procrustes_similarity(X, copy) - 1)
+    assert procrustes_similarity(X, X**3) < 0.99
+    assert procrustes_similarity(X, normal(50, 6, seed=2)) == pytest.approx(
+        procrustes_similarity(normal(50, 6, seed=2), X)
+    )
+    assert math.isnan(procrustes_similarity(X, torch.zeros(50, 2)))
+
+
+def test_procrustes_similarity_is_scipys_distance():
+    X, Y = normal(30, 5), normal(30, 5, seed=1)
+    _, _, disparity = spatial.procrustes(X.numpy(), Y.numpy())
+    assert procrustes_similarity(X, Y) ** 2 == pytest.approx(1 - disparity, rel=1e-9)
+
+
+def test_the_best_rotation_undoes_a_rotation_and_leaves_cka_alone():
+    X, R = normal(60, 5), random_rotation(5, generator(3))
+    Y = 2 * X @ R + 0.1 * normal(60, 5, seed=4)
+    best = aligned(X, Y)
+    Y = Y - Y.mean(0)
+    assert (best - Y).norm() < 0.1 * Y.norm()
+    assert (X - X.mean(0) - Y).norm() > 0.5 * Y.norm(), "the control: not aligned it is far away"
+    for seed in range(20):
+        other = (X - X.mean(0)) @ random_rotation(5, generator(seed)) * float(best.norm() / X.norm())
+        assert (other - Y).norm() > (best - Y).norm()
+    assert_vanishes(cka(best, Y, debiased=True) - cka(X, Y, debiased=True))
+    with pytest.raises(ValueError, match="equal dimensions, got 5 and 4"):
+        aligned(X, Y[:, :4])
+
+
+def test_class_means_and_residuals_make_up_the_features():
+    H, y = normal(40, 3), torch.arange(4).repeat(10)
+    means, residuals = class_parts(H, y, 4)
+    assert_vanishes((means[y] + residuals - H).abs().max())
+    for k in range(4):
+        assert_vanishes(residuals[y == k].mean(0).abs().max())
+    with pytest.raises(ValueError, match="class"):
+        class_parts(H, y, 5)
+
+
+def test_collapsed_networks_share_their_means_and_nothing_of_what_is_left():
+    y = torch.arange(10).repeat_interleave(30)
+    M = simplex_etf(10, 12)
+    A, B = (M[y] @ random_rotation(12, generator(s)) + 0.3 * normal(300, 12, seed=s) for s in (1, 2))
+    (means, left), (others, right) = class_parts(A, y, 10), class_parts(B, y, 10)
+    assert cka(means, others) > 0.9
+    assert abs(cka(left, right, debiased=True)) < 0.05

@@ -9,6 +9,7 @@ import torch
 import nclib
 from nclib import geometry
 from nclib.plots import double_descent, feature_dimension, mnist1d, representations
+from nclib.plots.style import half_width
 
 mpl.use("agg")
 import matplotlib.pyplot as plt
@@ -378,8 +379,8 @@ def test_every_cell_of_a_heat_map_says_its_value(pairs, ax):
 
 
 def test_half_width_is_students_and_needs_three_values():
-    assert representations.half_width(pd.Series([1.0, 2.0, 3.0])) == pytest.approx(2.4841, abs=1e-4)
-    assert np.isnan(representations.half_width(pd.Series([1.0, 2.0])))
+    assert half_width(pd.Series([1.0, 2.0, 3.0])) == pytest.approx(2.4841, abs=1e-4)
+    assert np.isnan(half_width(pd.Series([1.0, 2.0])))
 
 
 def test_drift_starts_at_epoch_one_and_needs_its_reference(pairs, ax):

@@ -173,7 +173,7 @@ def test_every_parameter_has_a_plain_type_and_a_default_in_its_range(study):
     cls = studies.get(study).Params
     defaults = cls()
     for field in dataclasses.fields(cls):
-        assert field.type in (int, float, str)
+        assert field.type in (int, float, str, bool)
         assert type(getattr(defaults, field.name)) is field.type
         assert field.name == "seed" or field.metadata, f"{field.name} has no allowed range"
     assert cls(**dataclasses.asdict(defaults)) == defaults, "resolving twice changes the parameters"
@@ -280,3 +280,10 @@ def test_a_replaced_parameter_stands_in_every_block_before_what_follows_from_it(
         found(widht="2")
     with pytest.raises(ParameterError, match=r"grid\.yml: width: cannot read 'two'"):
         found(width="two")
+
+
+def test_an_axis_of_truth_values_is_not_read_by_python():
+    assert axis("true,false", bool) == [True, False]
+    assert axis("False", bool) == [False], "bool('False') is True"
+    with pytest.raises(ParameterError, match='write values as "true,false"'):
+        axis("no", bool)

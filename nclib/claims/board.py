@@ -68,6 +68,39 @@ def _row(claim: Claim, v: Verdict) -> str:
     return f'<tr id="{claim.id}">' + "".join(f'<td data-label="{h}">{c}</td>' for h, c in cells) + "</tr>"
 
 
+def standing(verdicts: Iterable[Verdict]) -> str:
+    """What several verdicts on one statement come to: stands, does not stand, stands in part, or undecided."""
+    statuses = {v.status for v in verdicts}
+    if statuses == {"supported"}:
+        return "stands"
+    if "not supported" in statuses:
+        return "stands in part" if "supported" in statuses else "does not stand"
+    return "undecided"
+
+
+def by_number(numbered: Mapping[str, str], claims: Iterable[Claim], verdicts: Mapping[str, Verdict]) -> str:
+    """A table with one row a numbered statement: every claim that judges it, and what they come to."""
+    claims, rows = list(claims), []
+    for number, statement in numbered.items():
+        mine = [claim for claim in claims if number in claim.numbers]
+        came_to = standing(verdicts[claim.id] for claim in mine)
+        judged = "".join(_short(claim, verdicts[claim.id]) for claim in mine)
+        cells = (("No.", number), ("Statement", escape(statement)), ("Judged as", f"<ul>{judged}</ul>"),
+                 ("Comes to", f"<b>{came_to}</b>"))  # fmt: skip
+        rows.append("<tr>" + "".join(f'<td data-label="{h}">{c}</td>' for h, c in cells) + "</tr>")
+    heads = "".join(f"<th>{h}</th>" for h in ("No.", "Statement", "Judged as", "Comes to"))
+    return f'<table class="scoreboard"><thead><tr>{heads}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+
+
+def _short(claim: Claim, v: Verdict) -> str:
+    status = v.status.replace(" ", "-")
+    number = "" if v.number is None else f" {show(v.number)} [{show(v.low)}, {show(v.high)}], n = {v.n}"
+    return (
+        f'<li><span class="verdict verdict-{status}">{_MARKS[v.status]} {v.status}</span>{number}: '
+        f'<a href="scoreboard.html#{claim.id}">{escape(claim.statement)}</a></li>'
+    )
+
+
 def headline(verdicts: Mapping[str, Verdict], ids: Iterable[str], key_claim: str, phrase: str) -> str:
     """One sentence about a group of claims: how many stand, and the number of the one that matters most.
 

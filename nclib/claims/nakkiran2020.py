@@ -43,24 +43,33 @@ def slope(widths: pd.DataFrame) -> pd.Series:
     return widths.map(math.log2) @ x / (x @ x)
 
 
+def peak_widths(errors: pd.DataFrame) -> pd.DataFrame:
+    """By seed and first level of the columns, the width (second level, from 6 on) with the largest test error."""
+    groups = errors.columns.get_level_values(0).unique()
+    beyond = {g: errors[g][[w for w in errors[g] if w > WIDTHS[0]]] for g in groups}
+    return pd.DataFrame({g: frame.idxmax(axis=1) for g, frame in beyond.items()})
+
+
+def threshold_widths(training: pd.DataFrame) -> pd.DataFrame:
+    """By seed and first level of the columns, the least width whose training error is at most 10 %; NaN without one."""
+    groups = training.columns.get_level_values(0).unique()
+    reached = {g: training[g] <= INTERPOLATES for g in groups}
+    return pd.DataFrame({g: at.idxmax(axis=1).where(at.any(axis=1)) for g, at in reached.items()})
+
+
 @judged
 def _peak_moves(table: pd.DataFrame) -> Verdict:
     errors = frame_at_end(sweep(table, train_size=SIZES), "error", ["train_size", "width"], **FRESH)
-    beyond = [w for w in WIDTHS if w > WIDTHS[0]]
-    peaks = pd.DataFrame({n: errors[n][beyond].idxmax(axis=1) for n in SIZES})
-    return mean_over_seeds(slope(peaks), above=0.0)
+    return mean_over_seeds(slope(peak_widths(errors)), above=0.0)
 
 
 @judged
 def _threshold_moves(table: pd.DataFrame) -> Verdict:
     training = frame_at_end(sweep(table, train_size=SIZES), "error", ["train_size", "width"], **NOISY)
-    reached = {n: (training[n] <= INTERPOLATES) for n in SIZES}
-    for n, at in reached.items():
-        if not at.any(axis=1).all():
-            raise Missing(
-                f"no width reaches a training error of {INTERPOLATES:g} on {n} samples in every seed"
-            )
-    thresholds = pd.DataFrame({n: at.idxmax(axis=1) for n, at in reached.items()})
+    thresholds = threshold_widths(training)
+    for n in thresholds:
+        if thresholds[n].isna().any():
+            raise Missing(f"not every seed has a width with training error {INTERPOLATES:g} on {n} samples")
     return mean_over_seeds(slope(thresholds), above=0.0)
 
 

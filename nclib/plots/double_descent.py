@@ -75,7 +75,7 @@ def _theirs(published: pd.DataFrame | None, rows: pd.DataFrame, metric: str) -> 
     return select(published, metric=metric, **{column: rows[column].iloc[0] for column in CONFIGURATION})
 
 
-def _title(rows: pd.DataFrame) -> str:
+def title(rows: pd.DataFrame) -> str:
     """Network, optimiser if there is one, and epochs."""
     optimizers = list(rows.optimizer.unique())
     parts = [rows.architecture.iloc[0], *(optimizers if len(optimizers) == 1 else [])]
@@ -85,7 +85,7 @@ def _title(rows: pd.DataFrame) -> str:
 
 def _finish(rows: pd.DataFrame, ax: Axes, **settings: object) -> Axes:
     """Title, labels, and a logarithmic axis of parameters, unless the settings say otherwise."""
-    ax.set(**{"title": _title(rows), "xscale": "log", "xlabel": "parameters"} | settings)
+    ax.set(**{"title": title(rows), "xscale": "log", "xlabel": "parameters"} | settings)
     ax.xaxis.set_minor_formatter(NullFormatter())
     return ax
 
@@ -199,7 +199,7 @@ def error_against_nc1(rows: pd.DataFrame, ax: Axes) -> Axes:
     _finish(
         rows,
         ax,
-        title=f"{_title(rows)}\n{found}",
+        title=f"{title(rows)}\n{found}",
         xlabel=f"{NC1_LABEL}, noisy labels",
         ylabel="error on fresh samples",
     )
@@ -235,6 +235,36 @@ def memorisation(rows: pd.DataFrame, ax: Axes) -> Axes:
             label = f"predicted as {what}, {NAMES.get(optimizer, optimizer)}"
             interval(share, ax, label=label, colour=colour, line=line, marker=marker)
     return _finish(rows, ax, ylabel="share of mislabelled samples", ylim=(0, 1.02))
+
+
+def by_optimizer(
+    rows: pd.DataFrame, ax: Axes, *, metric: str, label: str, log: bool = False, **where: object
+) -> Axes:
+    """A metric of every optimiser of one network at the last epoch against parameters; `where` says measured where."""
+    for optimizer in rows.optimizer.unique():
+        colour, marker, line = _OPTIMIZERS.get(optimizer, _OTHER)
+        values = curve(of(rows, optimizer=optimizer), metric, **where)
+        name = NAMES.get(optimizer, optimizer)
+        interval(values, ax, label=name, colour=colour, marker=marker, line=line, log=log)
+    _finish(rows, ax, ylabel=label)
+    if log:
+        ax.set_yscale("log")
+        plain_log(ax.yaxis)
+    else:
+        ax.set_ylim(0, None)
+    return ax
+
+
+def spikes(table: pd.DataFrame, at_least: float = 0.02) -> pd.DataFrame:
+    """Runs whose training error rose by `at_least` from their last but one measurement to the last: one row a run."""
+    rows = select(table, metric="error", **TRAIN).sort_values("epoch")
+    last_two = rows.groupby("run").tail(2).groupby("run")
+    found = last_two.agg(
+        **{name: (name, "first") for name in (*CONFIGURATION, "width", "seed")},
+        before=("value", "first"), epoch_before=("epoch", "first"),
+        last=("value", "last"), epoch=("epoch", "last"),
+    )  # fmt: skip
+    return found[found["last"] - found.before >= at_least]
 
 
 def nc2(

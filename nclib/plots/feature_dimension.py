@@ -1,5 +1,6 @@
 """Figures of the feature-dimension chapter: what d dimensions allow ten class means, what training reaches."""
 
+import math
 from collections.abc import Callable
 
 import pandas as pd
@@ -27,9 +28,15 @@ def curve(table: pd.DataFrame, metric: str, **where: object) -> pd.DataFrame:
     return at_end(table, metric, by="feature_dim", **where)
 
 
+_LABELLED = (2, 3, 4, 5, 6, 8, 9, 10, 12, 16, 24, 32, 64)
+
+
 def _over_dimension(table: pd.DataFrame, ax: Axes) -> Axes:
     dimensions = sorted(int(d) for d in table.feature_dim.unique())
-    ax.set_xticks(dimensions, [str(d) for d in dimensions])
+    ax.set_xscale("log", base=2)
+    ax.set_xticks(dimensions, [str(d) if d in _LABELLED else "" for d in dimensions])
+    ax.minorticks_off()
+    ax.tick_params(axis="x", labelsize=8.5)
     ax.set_xlabel("feature dimension d")
     return ax
 
@@ -71,6 +78,55 @@ def excess(
     interval(values - pd.Series({d: floor(K, d) for d in values}), ax, label="ours", colour=COLOURS["blue"])
     ax.axhline(0, color=COLOURS["black"], linewidth=1.3, label="attainable floor in d dimensions")
     ax.set(title=f"above the floor: {_scale(table)}", ylabel="NC2 − floor")
+    return _over_dimension(table, ax)
+
+
+def kinds(
+    tables: dict[str, pd.DataFrame],
+    ax: Axes,
+    *,
+    metric: str = "nc2_gram_frobenius",
+    floor: Callable[[int, int], float] | None = None,
+    log: bool = False,
+) -> Axes:
+    """A metric of several kinds of runs against d, one curve each; less its attainable `floor`, when given."""
+    looks = zip(list(COLOURS.values()), "os^Dv", ("-", "--", "-.", ":", "-"), strict=False)
+    for (name, table), (colour, marker, line) in zip(tables.items(), looks, strict=False):
+        values = curve(table, metric, **TRAIN)
+        if floor is not None:
+            values = values - pd.Series({d: floor(K, d) for d in values})
+        interval(values, ax, label=name, colour=colour, marker=marker, line=line, log=log)
+    every = pd.concat(tables.values())
+    ax.set(title=_scale(every))
+    return _over_dimension(every, ax)
+
+
+def best_margin(d: int, num_classes: int = K) -> float | None:
+    r"""The largest one-versus-rest margin of K directions in d dimensions, where a closed form is known.
+
+    $1 - \cos(2\pi/K)$ (polygon) for d = 2, 1 for $d + 2 \le K \le 2d$, $K/(K-1)$ (simplex) from d = K - 1 on.
+    Jiang et al. (2023).
+    """
+    if d == 2:
+        return 1 - math.cos(2 * math.pi / num_classes)
+    if d >= num_classes - 1:
+        return num_classes / (num_classes - 1)
+    return 1.0 if d + 2 <= num_classes <= 2 * d else None
+
+
+def margins(table: pd.DataFrame, ax: Axes, *, title: str) -> Axes:
+    """One-versus-rest margins of the directions of class means and of classifiers against d, and the largest known."""
+    for metric, labels, name, colour, marker, line in (
+        ("one_vs_rest_margin_weights", "none", "classifiers", "blue", "o", "-"),
+        ("one_vs_rest_margin_means", "noisy", "class means", "green", "s", "--"),
+    ):
+        values = curve(table, metric, split="train", labels=labels, layer="features")
+        interval(values, ax, label=name, colour=COLOURS[colour], marker=marker, line=line)
+    known = {d: best_margin(d) for d in sorted(int(d) for d in table.feature_dim.unique())}
+    known = {d: value for d, value in known.items() if value is not None}
+    label = "largest there is, where known"
+    ax.plot([*known], [*known.values()], "_", color=COLOURS["black"], ms=14, mew=1.5, label=label)
+    ax.set(title=title, ylabel="one-versus-rest margin", ylim=(0, None))
     return _over_dimension(table, ax)
 
 

@@ -6,14 +6,20 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, NullFormatter
-from scipy import stats
 
 from nclib.plots.mnist1d import K, Numbers
-from nclib.plots.style import COLOURS, interval
+from nclib.plots.representations_shared import (
+    BIASED,
+    DEBIASED,
+    by_epoch,
+    ends,
+    layers,
+    marks,
+    over_epochs,
+)
+from nclib.plots.style import COLOURS, half_width, interval
 from nclib.tables import select
 
-DEBIASED, BIASED = "cka_linear_debiased", "cka_linear"
 _STYLES = {
     "L0": (COLOURS["blue"], "o", "-"),
     "L1": (COLOURS["orange"], "s", "--"),
@@ -22,31 +28,12 @@ _STYLES = {
 }
 
 
-def layers(table: pd.DataFrame) -> list[str]:
-    """Names of the layers of network A, from the input on."""
-    return list(dict.fromkeys(pair.split("|")[0] for pair in table.layer if "|" in pair and "@" not in pair))
-
-
 def pairs_of(table: pd.DataFrame, width: int, width_b: int) -> pd.DataFrame:
     """The rows of the pairs of networks of these two widths. Raises KeyError when there are none."""
     rows = select(table, width=width, width_b=width_b)
     if rows.empty:
         raise KeyError(f"no pair of networks of widths {width} and {width_b} in this table")
     return rows
-
-
-def by_epoch(rows: pd.DataFrame, layer: str, metric: str = DEBIASED, split: str = "test") -> pd.DataFrame:
-    """A metric of one layer, or pair of layers, seeds by epochs. Raises KeyError when no run has it."""
-    found = select(rows, layer=layer, metric=metric, split=split)
-    if found.empty:
-        raise KeyError(f"no run of this table has {metric} of {layer} on {split} points")
-    return found.pivot(index="seed", columns="epoch", values="value")
-
-
-def half_width(values: pd.Series) -> float:
-    """Half the width of the 95 % t-interval of the mean; NaN with fewer than three values."""
-    n = len(values)
-    return float(stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / math.sqrt(n)) if n >= 3 else math.nan
 
 
 def matrix(
@@ -103,22 +90,15 @@ def published_matrix(published: pd.DataFrame) -> pd.DataFrame:
     return rows.pivot(index="layer_or_row", columns="column_or_epoch", values="value")
 
 
-def _over_epochs(ax: Axes) -> Axes:
-    ax.set(xscale="log", xlabel="epoch")
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    ax.xaxis.set_minor_formatter(NullFormatter())
-    return ax
-
-
 def drift(
     rows: pd.DataFrame,
     ax: Axes,
     *,
-    reference: int,
+    reference: int | str,
     published: pd.DataFrame | None = None,
     split: str = "test",
 ) -> Axes:
-    """CKA of each layer of A with itself at the reference epoch, against the epoch."""
+    """CKA of each layer of A with itself at the reference epoch, or "previous" measurement, against the epoch."""
     for (code, (colour, marker, line)), layer in zip(_STYLES.items(), layers(rows), strict=False):
         values = by_epoch(rows, f"{layer}@{reference}|{layer}", split=split)
         values = values[[epoch for epoch in values if epoch >= 1]]
@@ -136,35 +116,45 @@ def drift(
                 label=f"published, {code}",
                 zorder=3,
             )
-    since = "its initialisation" if reference == 0 else f"itself after epoch {reference}"
-    ax.set(title=f"A layer against {since}", ylabel="CKA", ylim=(-0.05, 1.05))
-    return _over_epochs(ax)
+    since = {0: "its initialisation", "previous": "itself one measurement before"}
+    since = since.get(reference, f"itself after epoch {reference}")
+    ax.set(title=f"Against {since}", ylabel="CKA", ylim=(-0.05, 1.05))
+    return over_epochs(ax)
 
 
 def across_seeds(
-    rows: pd.DataFrame, ax: Axes, *, published: pd.DataFrame | None = None, split: str = "test"
+    rows: pd.DataFrame,
+    ax: Axes,
+    *,
+    shared: pd.DataFrame | None = None,
+    null: bool = False,
+    published: pd.DataFrame | None = None,
+    split: str = "test",
 ) -> Axes:
-    """CKA of the same layer in two networks that differ in their seeds alone, trained and untrained."""
+    """CKA of the same layer in two networks that differ in their seeds alone, trained and untrained.
+
+    Beside them: pairs that `shared` their initial weights, the `null` of trained pairs with the samples of one
+    network permuted, and the published values.
+    """
     names = layers(rows)
-    for trained, label, colour, marker, shift in (
-        (True, f"trained, {rows.epochs.iloc[0]} epochs", COLOURS["blue"], "o", -0.12),
-        (False, "untrained", COLOURS["grey"], "s", 0.0),
-    ):
-        ends = [by_epoch(rows, f"{a}|{a}", split=split) for a in names]
-        at = [values[values.columns.max() if trained else 0] for values in ends]
-        error = [half_width(values) for values in at]
-        shown = None if any(map(math.isnan, error)) else error
-        x = np.arange(len(names)) + shift
-        label = f"{label} (n = {len(at[0])} pairs)"
-        ax.errorbar(x, [v.mean() for v in at], shown, fmt=marker, color=colour, capsize=3, ms=6, label=label)
-        for position, values in zip(x, at, strict=True):
-            ax.plot([position] * len(values), values, ".", color=COLOURS["black"], ms=3, alpha=0.6, zorder=4)
+    pairs = [f"{name}|{name}" for name in names]
+    shown = [(f"trained, {rows.epochs.iloc[0]} epochs", "blue", "o", ends(rows, pairs, split=split))]
+    shown.append(("untrained", "grey", "s", ends(rows, pairs, split=split, trained=False)))
+    if shared is not None:
+        shown.insert(
+            0, ("trained from the same weights, other order", "green", "^", ends(shared, pairs, split=split))
+        )
+    if null:
+        permuted = ends(rows, pairs, f"{BIASED}_permuted_debiased", split)
+        shown.append(("trained, samples of B permuted", "pink", "v", permuted))
+    width = 0.12 if len(shown) < 4 else 0.16
+    first = -width * (len(shown) - (published is None)) / 2
+    for i, (label, colour, marker, values) in enumerate(shown):
+        marks(values, ax, label=label, colour=COLOURS[colour], marker=marker, shift=first + width * i)
     if published is not None:
         theirs = select(published, part="C_cross_seed_w32").set_index("layer_or_row")
-        x = np.arange(len(theirs)) + 0.12
-        label = "published, trained, 2000 epochs, 3 dependent pairs, ± SD"
         ax.errorbar(
-            x,
+            np.arange(len(theirs)) - first,
             theirs.value,
             theirs.sd,
             fmt="D",
@@ -172,10 +162,10 @@ def across_seeds(
             mfc="none",
             capsize=3,
             ms=6,
-            label=label,
+            label="published, trained, 2000 epochs, 3 dependent pairs, ± SD",
         )
     ax.set_xticks(range(len(names)), names)
-    ax.set(ylabel="CKA", ylim=(0, 1.1), xlim=(-0.5, len(names) - 0.5))
+    ax.set(ylabel="CKA", ylim=(-0.05 if null else 0, 1.1), xlim=(-0.5, len(names) - 0.5))
     ax.grid(visible=False, axis="x")
     return ax
 
@@ -265,7 +255,7 @@ def collapse_limit(rows: pd.DataFrame, ax: Axes, *, split: str, published: float
     labels = "noisy" if split == "train" else "clean"
     title = f"{split} points, NC1 on {labels} labels"
     ax.set(title=title, ylabel="CKA of features", ylim=(0, 1.05))
-    return _over_epochs(ax)
+    return over_epochs(ax)
 
 
 def colour_bar(ax: Axes) -> None:

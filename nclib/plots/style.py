@@ -52,6 +52,17 @@ def figure(
     return fig, list(axes.flat)
 
 
+def half_width(values: pd.Series) -> float:
+    """Half the width of the 95 % t-interval of the mean; NaN with fewer than three values."""
+    n = len(values)
+    return float(stats.t.ppf(0.975, n - 1) * values.std(ddof=1) / math.sqrt(n)) if n >= 3 else math.nan
+
+
+def mean_and_half(values: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
+    """Mean over seeds (rows) of each column, and `half_width` of each."""
+    return values.mean(), values.apply(half_width)
+
+
 def interval(
     values: pd.DataFrame,
     ax: Axes,
@@ -75,6 +86,6 @@ def interval(
     back = (lambda s: s.map(math.exp)) if log else (lambda s: s)
     ax.plot(x, back(centre), line, color=colour, marker=marker, label=f"{label} (n = {n})")
     if n >= 3:
-        half = stats.t.ppf(0.975, n - 1) * z.std(ddof=1) / math.sqrt(n)
+        half = z.apply(half_width)
         ax.fill_between(x, back(centre - half), back(centre + half), color=colour, alpha=0.18, linewidth=0)
     return ax

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+import pandas as pd
 import yaml
 
 from nclib import runs, studies
@@ -61,3 +62,19 @@ def cells(name: str) -> list[tuple[str, StudyParams]]:
     """The (study, params) of every run of one of the repository's grids."""
     study, group = load(FOLDER / f"{name}.yml")
     return [(study, params) for params in group]
+
+
+def coverage(*studies_shown: str) -> pd.DataFrame:
+    """Every grid of these studies: the runs it names, those published, and core-hours the others are estimated at."""
+    rows = {}
+    for name, (study, group) in published().items():
+        if study in studies_shown:
+            index = runs.published_index(study)
+            left = [params for params in group if studies.key(study, params) not in index]
+            hours = sum(map(studies.get(study).cost, left)) / 3600
+            rows[f"data/grids/{name}.yml"] = {
+                "runs": len(group),
+                "published": len(group) - len(left),
+                "core-hours left": round(hours, 1),
+            }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("grid")

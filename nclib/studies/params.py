@@ -79,6 +79,9 @@ def _nearest(name: str, known: Iterable[str], otherwise: str = "") -> str:
     return f": did you mean {close[0]!r}?" if close else otherwise
 
 
+_TRUTH = {"true": True, "false": False}
+
+
 def axis(text: str, kind: type = int) -> list:
     """The values of a sweep axis written flat: "2,4,8" or, for whole numbers, "0-4"; none twice."""
     values: list = []
@@ -89,11 +92,10 @@ def axis(text: str, kind: type = int) -> list:
             values.extend(range(int(low), int(high) + 1))
             continue
         try:
-            values.append(kind(part))
-        except ValueError:
-            raise ParameterError(
-                f'cannot read {part!r} in {text!r}: write values as "2,4,8" or a range "0-4"'
-            ) from None
+            values.append(_TRUTH[part.lower()] if kind is bool else kind(part))
+        except (KeyError, ValueError):
+            example = '"true,false"' if kind is bool else '"2,4,8" or a range "0-4"'
+            raise ParameterError(f"cannot read {part!r} in {text!r}: write values as {example}") from None
     if "" in values or len(set(values)) != len(values):
         raise ParameterError(f"an axis needs distinct values, got {text!r}")
     return values

@@ -10,9 +10,10 @@ from nclib.claims.bardazzi2026 import (
     widest,
 )
 from nclib.claims.bardazzi2026.model_wise import cross_fitted
+from nclib.claims.bardazzi2026.numbered import NUMBERED
 from nclib.claims.bardazzi2026.study import CONFIGURATIONS, WIDTHS, parameters
 
-__all__ = ["CLAIMS", "CONFIGURATIONS", "WIDTHS", "cross_fitted", "parameters"]
+__all__ = ["CLAIMS", "CONFIGURATIONS", "NUMBERED", "WIDTHS", "cross_fitted", "parameters"]
 
 CLAIMS = (
     *model_wise.CLAIMS,

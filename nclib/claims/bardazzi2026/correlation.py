@@ -72,7 +72,7 @@ CLAIMS = (
         _correlation(NC1, least_width=4, above=0.9), "Pearson 0.54 to 0.94", registered="after", numbers=("4",),
     ),
     _claim(
-        "nc1-correlation-partial", "NC1 says more about the test error than the training error does.",
+        "nc1-correlation-partial", "Given the training error, NC1 still goes with the test error.",
         "slides, results 1", f"partial Spearman correlation of error and NC1 given training error, {_OVER}",
         "above 0", _correlation(NC1, given_training_error=True, above=0.0), "not measured",
         registered="after", numbers=("4",),
