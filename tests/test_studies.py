@@ -545,3 +545,19 @@ def test_parameters_that_contradict_each_other_are_refused_in_one_line(study, ch
     with pytest.raises(ParameterError, match=message) as caught:
         study.Params(**changes)
     assert "\n" not in str(caught.value)
+
+
+def test_a_pair_trained_again_from_its_seed_is_the_same_to_the_last_bit(tmp_path):
+    first, _ = rows_of("representations", representations.SMOKE, tmp_path / "a")
+    second, _ = rows_of("representations", representations.SMOKE, tmp_path / "b")
+    pd.testing.assert_frame_equal(first, second, check_exact=True)
+
+
+def test_networks_of_shared_initial_weights_are_one_before_training_and_two_after(tmp_path):
+    params = replace(representations.SMOKE, width=3, width_b=3, shared_init=True)
+    rows, _ = rows_of("representations", params, tmp_path)
+    same = tables.select(rows, layer="features|features", metric="cka_linear", split="test").set_index(
+        "epoch"
+    )
+    assert same.value[0] == pytest.approx(1, abs=1e-12)
+    assert same.value[params.epochs] < 1 - 1e-6

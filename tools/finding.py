@@ -15,6 +15,8 @@ STUDIES = {
     "terminal": "Terminal phase on FashionMNIST",
     "unconstrained": "Unconstrained features",
     "double_descent": "Double descent on MNIST-1D",
+    "controls": "What moves its peak",
+    "epochs": "The same over epochs",
     "dimension": "Feature dimension",
     "representations": "Representations (CKA)",
 }
