@@ -171,3 +171,25 @@ def test_no_ten_directions_in_the_plane_beat_the_decagon_and_one_inside_the_othe
     doubled = torch.cat([regular_polygon(5)] * 2)
     assert one_vs_rest_margin(doubled) == pytest.approx(0, abs=1e-12)
     assert math.isnan(one_vs_rest_margin(torch.zeros(3, 2)))
+
+
+# NC2 in the slide study's convention
+
+
+@pytest.mark.parametrize(
+    ("d", "value"), [(2, 6.2360956), (3, 4.7140452), (5, 2.9814240), (8, 1.1785113), (9, 0.0), (64, 0.0)]
+)
+def test_the_floor_has_these_values_for_ten_classes(d, value):
+    assert nc2_gram_floor(10, d) == pytest.approx(value, abs=1e-6)
+
+
+@pytest.mark.parametrize("d", [2, 5, 9, 40])
+def test_nc2_is_effective_rank_and_what_the_means_do_not_sum_to(d):
+    K = 10
+    U = torch.nn.functional.normalize(normal(K, d, seed=d) + 0.3, dim=1)
+    G = U @ U.T
+    ratio = G.trace() ** 2 / G.square().sum()
+    expected = K**2 * (1 / ratio - 1 / (K - 1)) + 2 * G.sum() / (K - 1)
+    assert distance_from_simplex(U) ** 2 == pytest.approx(float(expected), rel=1e-9)
+    without_the_sum = K**2 * (1 / ratio - 1 / (K - 1))
+    assert abs(distance_from_simplex(U) ** 2 - float(without_the_sum)) > 1e-2, "the last term counts"
