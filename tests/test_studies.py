@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from nclib import data, publication, runs, studies, tables, training, upkeep
-from nclib.studies import mnist1d, representations, smoke, terminal_phase, unconstrained
+from nclib.studies import grids, mnist1d, representations, smoke, terminal_phase, unconstrained
 from nclib.studies.params import ParameterError
 from nclib.training import Checkpoint
 
@@ -561,3 +561,22 @@ def test_networks_of_shared_initial_weights_are_one_before_training_and_two_afte
     )
     assert same.value[0] == pytest.approx(1, abs=1e-12)
     assert same.value[params.epochs] < 1 - 1e-6
+
+
+# Grids as pages read them
+
+
+def test_a_grid_is_read_from_what_is_published_and_says_what_is_missing(store, monkeypatch):
+    table, missing = grids.recorded("feature_dimension")
+    assert (len(table), missing) == (
+        0, "24 of 24 runs not recorded yet: nclib record --grid data/grids/feature_dimension.yml",
+    )  # fmt: skip
+    assert grids.coverage("mnist1d").loc["data/grids/feature_dimension.yml", "published"] == 0
+    monkeypatch.undo()
+    table, missing = grids.recorded("feature_dimension")
+    assert (table.run.nunique(), missing) == (24, "")
+    table, missing = grids.recorded("feature_dimension", feature_dim=9)
+    assert set(table.feature_dim) == {9}
+    shown = grids.coverage("mnist1d").loc["data/grids/feature_dimension.yml"]
+    assert (shown["runs"], shown["published"], shown["core-hours left"]) == (24, 24, 0.0)
+    assert not any("representations" in name for name in grids.coverage("mnist1d").index)

@@ -78,3 +78,18 @@ def coverage(*studies_shown: str) -> pd.DataFrame:
                 "core-hours left": round(hours, 1),
             }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("grid")
+
+
+def recorded(name: str, **where: object) -> tuple[pd.DataFrame, str]:
+    """The published rows of a grid's runs with these parameters, and what to type for those that are not published.
+
+    The text is empty when none is missing. For pages that show a grid once it is recorded, and train nothing.
+    """
+    study, group = load(FOLDER / f"{name}.yml")
+    wanted = [p for p in group if all(getattr(p, k) == v for k, v in where.items())]
+    keys = {studies.key(study, params) for params in wanted}
+    table = runs.published(study)
+    table = table[table.run.isin(keys)]
+    missing = len(keys) - table.run.nunique()
+    text = f"{missing} of {len(keys)} runs not recorded yet: nclib record --grid data/grids/{name}.yml"
+    return table, text if missing else ""
