@@ -24,18 +24,18 @@ def levels(
     """A metric at the last epoch against width, one curve for each of its values in `column`.
 
     `label` says what the value is, with {} for it; `where` is the split and labels, by default fresh samples.
-    A small mark of the curve's colour on the axis: the width from which on mean training error is at most 10 %.
+    A mark of the curve's colour at the foot: the width from which on mean training error is at most 10 %.
     """
     values = sorted(rows[column].unique())
     shades = plt.get_cmap("cividis")(np.linspace(0.0, 0.85, len(values)))
-    for value, colour, marker in zip(values, shades, _MARKERS, strict=False):
+    for i, (value, colour, marker) in enumerate(zip(values, shades, _MARKERS, strict=False)):
         mine = of(rows, **{column: value})
         curve = at_end(mine, metric, by="width", **(where or FRESH))
         interval(curve, ax, label=label.format(value), colour=colour, marker=marker)
         x = interpolation(at_end(mine, "error", by="width", **TRAIN), 0.1)
         if x is not None:
             ax.plot(
-                [x], [0.02], marker=marker, color=colour, ms=8, mec=COLOURS["black"], clip_on=False,
+                [x], [0.02 + 0.045 * i], marker=marker, color=colour, ms=8, mec=COLOURS["black"], clip_on=False,
                 transform=ax.get_xaxis_transform(), zorder=5,
             )  # fmt: skip
     ax.set(title=title(rows), ylabel="error on fresh samples", ylim=(0, None))
@@ -43,7 +43,7 @@ def levels(
 
 
 def _over_width(ax: Axes, widths: list[int]) -> Axes:
-    ax.set(xscale="log", xlabel="width w (on the axis: training error ≤ 10 %)")
+    ax.set(xscale="log", xlabel="width w (marks: training error ≤ 10 %)")
     ax.set_xticks(widths, [str(w) for w in widths])
     ax.xaxis.set_minor_formatter(NullFormatter())
     ax.minorticks_off()
