@@ -223,6 +223,12 @@ def test_a_variable_may_belong_to_another_sweep_and_a_mistyped_one_to_none():
         notebooks.sweep(given | {"sizes": 1000}, "mnist1d", seeds="seed", widths="width", sizes="")
 
 
+def test_a_parameter_given_twice_is_refused_and_not_one_of_the_two_ignored():
+    given = {"seeds": "0,1", "noises": "0.0", "label_noise": 0.2, "epochs": 2}
+    with pytest.raises(ParameterError, match="label_noise is a variable of its own"):
+        notebooks.sweep(given, "mnist1d", seeds="seed", noises="label_noise")
+
+
 def test_an_axis_may_bind_several_parameters():
     good = {"pairs": "32:32, 8:64", "seeds": "0-1"}
     cells = notebooks.sweep(good, "representations", pairs="width:width_b", seeds="seed")

@@ -7,9 +7,9 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from nclib.plots.double_descent import relabelling_offset
-from nclib.plots.mnist1d import plain_log
 from nclib.plots.representations import predicted
 from nclib.plots.representations_shared import (
     BIASED,
@@ -129,9 +129,9 @@ def training_loss(rows: pd.DataFrame, ax: Axes) -> Axes:
     values = values[[epoch for epoch in values if epoch >= 1]]
     interval(values, ax, label="training loss", colour=COLOURS["black"], log=True, marker="x")
     ax.set(title="Training loss", ylabel="cross-entropy", yscale="log")
-    over_epochs(ax)
-    plain_log(ax.yaxis)
-    return ax
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.yaxis.set_minor_formatter(NullFormatter())
+    return over_epochs(ax)
 
 
 PARTS = (
