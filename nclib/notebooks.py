@@ -67,7 +67,7 @@ def resolve(given: Mapping[str, object], study: str, axes: Mapping[str, str]) ->
         try:
             if len(fields) > 1:
                 joint.append(_joint(value, {field: types[field].type for field in fields}))
-            elif fields[0] in given:
+            elif fields[0] in given and fields[0] != name:
                 raise ParameterError(
                     f"{fields[0]} is a variable of its own: it cannot be the axis {name}, too"
                 )
