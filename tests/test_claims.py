@@ -954,7 +954,7 @@ def test_a_sweep_with_a_hole_decides_nothing(claim):
     for run in evidence.run.unique()[::60]:
         assert claim.judge(made[made.run != run]).status == "inconclusive"
     cell = evidence[evidence.run == evidence.run.iloc[0]]
-    axis = "feature_dim" if claim.page == "06_feature_dimension" else "width"
+    axis = "feature_dim" if claim.page == "33_feature_dimension" else "width"
     same = (made[axis] == cell[axis].iloc[0]) & (made.architecture == cell.architecture.iloc[0])
     assert claim.judge(made[~same]).status == "inconclusive"
 

@@ -11,9 +11,9 @@ from nclib import cli, data, notebooks, publication, runs, studies
 from nclib.studies import grids, jobs, unconstrained
 from nclib.studies.jobs import Outcome, Report
 
-TERMINAL = str(notebooks.FOLDER / "01_terminal_phase.ipynb")
+TERMINAL = str(notebooks.FOLDER / "10_terminal_phase.ipynb")
 UNCONSTRAINED = str(grids.FOLDER / "unconstrained.yml")
-DOUBLE = str(notebooks.FOLDER / "03_double_descent.ipynb")
+DOUBLE = str(notebooks.FOLDER / "30_double_descent.ipynb")
 TINY = [
     text
     for name, value in {
@@ -97,9 +97,9 @@ def test_execute_refuses_a_truncated_data_file(capsys, monkeypatch, out, tmp_pat
 
 
 def test_execute_never_overwrites_a_published_notebook_with_other_parameters(capsys):
-    before = (notebooks.FOLDER / "01_terminal_phase.ipynb").read_bytes()
+    before = (notebooks.FOLDER / "10_terminal_phase.ipynb").read_bytes()
     assert "-o OUT.ipynb" in refused(capsys, "execute", TERMINAL, "-p", "epochs", "2")
-    assert (notebooks.FOLDER / "01_terminal_phase.ipynb").read_bytes() == before
+    assert (notebooks.FOLDER / "10_terminal_phase.ipynb").read_bytes() == before
 
 
 def test_execute_writes_where_it_was_told(capsys, tmp_path):

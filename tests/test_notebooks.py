@@ -186,7 +186,7 @@ def test_where_a_stream_was_cut_leaves_no_trace():
 
 
 def test_plain_papermill_stops_at_a_mistyped_name_and_names_it(tmp_path):
-    notebook = notebooks.FOLDER / "01_terminal_phase.ipynb"
+    notebook = notebooks.FOLDER / "10_terminal_phase.ipynb"
     done = subprocess.run(
         [sys.executable, "-m", "papermill", str(notebook), str(tmp_path / "out.ipynb"), "-p", "epohcs", "2"],
         capture_output=True, text=True, cwd=runs.ROOT, timeout=120,

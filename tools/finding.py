@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- finding: written by tools/finding.py -->\n", "<!-- end of the finding -->\n"
-FIGURE = ("01_terminal_phase.ipynb", "fig-nc1", "book/images/finding.png")
+FIGURE = ("10_terminal_phase.ipynb", "fig-nc1", "book/images/finding.png")
 STUDIES = {
     "terminal": "Terminal phase on FashionMNIST",
     "unconstrained": "Unconstrained features",

@@ -27,6 +27,6 @@ CLAIMS = (
         "softmax-code", "With fewer than K − 1 dimensions the classifiers form a softmax code.", "abstract",
         "one-versus-rest margin of the classifiers' directions over the largest there is, smallest of "
         "d = 2, 5, 6, 7, 8, cosine schedule", "above 0.9", _reaches_the_code,
-        source="jiang2023", page="06_feature_dimension",
+        source="jiang2023", page="33_feature_dimension",
     ),
 )  # fmt: skip

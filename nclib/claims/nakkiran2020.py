@@ -95,8 +95,8 @@ def _epoch_wise(width: int, value, **threshold):
     return judge
 
 
-_HERE = {"source": "nakkiran2020", "page": "04_controls"}
-_OVER_TIME = _HERE | {"page": "05_epoch_wise"}
+_HERE = {"source": "nakkiran2020", "page": "31_controls"}
+_OVER_TIME = _HERE | {"page": "32_epoch_wise"}
 _NETWORK = "CNN1D under Adam"
 CLAIMS = (
     _claim(

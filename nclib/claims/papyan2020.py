@@ -64,7 +64,7 @@ def _test_against_train(table: pd.DataFrame) -> Verdict:
 
 
 def _claim(name: str, statement: str, place: str, measure: str, predicate: str, judge, **more) -> Claim:
-    common = {"source": "papyan2020", "study": "terminal_phase", "page": "01_terminal_phase"}
+    common = {"source": "papyan2020", "study": "terminal_phase", "page": "10_terminal_phase"}
     return Claim(
         id=name,
         statement=statement,

@@ -28,6 +28,6 @@ CLAIMS = (
         "adamw-collapses-less", "Adam with coupled weight decay collapses; with decoupled decay (AdamW) it does not.",
         "abstract",
         "NC1 of AdamW minus NC1 of Adam, CNN1D at width 64, mean over two schedules and two weight decays",
-        "above 0", _adamw_collapses_less, source="zhao2026", page="04_controls",
+        "above 0", _adamw_collapses_less, source="zhao2026", page="31_controls",
     ),
 )  # fmt: skip

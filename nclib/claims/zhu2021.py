@@ -55,7 +55,7 @@ def _curvature(table: pd.DataFrame) -> Verdict:
 def _claim(name: str, statement: str, place: str, measure: str, predicate: str, judge) -> Claim:
     return Claim(
         id=f"zhu2021-{name}", statement=statement, place=place, measure=measure, predicate=predicate,
-        judge=judge, source="zhu2021", study="unconstrained", page="02_unconstrained_features",
+        judge=judge, source="zhu2021", study="unconstrained", page="20_unconstrained_features",
     )  # fmt: skip
 
 

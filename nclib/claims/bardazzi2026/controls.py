@@ -71,7 +71,7 @@ def _without_noise(metric: str, **threshold):
     return judge
 
 
-_PAGE = {"page": "04_controls"}
+_PAGE = {"page": "31_controls"}
 _MATCHED = "CNN1D at width 64, mean over two schedules and two weight decays"
 CLAIMS = (
     _claim(

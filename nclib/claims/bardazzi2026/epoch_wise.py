@@ -91,7 +91,7 @@ def final_rise(rows: pd.DataFrame) -> pd.Series:
     return errors[max(errors)] - chosen_on_the_others(errors, lambda mean: int(mean.idxmin()))
 
 
-_PAGE = {"page": "05_epoch_wise"}
+_PAGE = {"page": "32_epoch_wise"}
 _OF = {CRITICAL: f"ResNet1D of width {CRITICAL} under Adam", LARGE: f"ResNet1D of width {LARGE} under Adam"}
 CLAIMS = (
     _claim(

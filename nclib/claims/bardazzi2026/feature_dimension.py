@@ -84,7 +84,7 @@ def _changepoint(table: pd.DataFrame) -> Verdict:
     return mean_over_seeds(nc2.apply(changepoint, axis=1), above=8.5, below=9.5)
 
 
-_DIMENSION = {"page": "06_feature_dimension"}
+_DIMENSION = {"page": "33_feature_dimension"}
 
 CLAIMS = (
     _claim(

@@ -100,7 +100,7 @@ def _drift_follows_compression(rows: pd.DataFrame) -> pd.Series:
     )
 
 
-_CKA = {"study": "representations", "page": "07_representations"}
+_CKA = {"study": "representations", "page": "34_representations"}
 
 CLAIMS = (
     _claim(

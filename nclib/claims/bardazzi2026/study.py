@@ -114,7 +114,7 @@ def claim(
 
     `numbers`: which of the slides' claims 1 to 25 and the README's R1 to R9 it judges.
     """
-    common = {"source": "bardazzi2026", "study": "mnist1d", "page": "03_double_descent"} | more
+    common = {"source": "bardazzi2026", "study": "mnist1d", "page": "30_double_descent"} | more
     return Claim(
         id=f"{common['source']}-{name}", statement=statement, place=place, measure=measure, predicate=predicate,
         judge=judge, published=published, numbers=tuple(numbers), **common,
