@@ -15,6 +15,7 @@ from nclib.data.idx import read_bytes, read_idx
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 INCLUDING, EXCLUDING = "symmetric_including_true", "symmetric_excluding_true"
+PERMUTED = "permuted"
 needs_fashion_mnist = pytest.mark.skipif(
     not data.available("fashion_mnist"),
     reason="the full FashionMNIST is not here: `nclib data fetch`, or install dataset-fashion-mnist",
@@ -244,6 +245,25 @@ def test_including_true_redraws_at_most_the_rounded_share():
     assert 900 < (noisy.y != noisy.y_clean).sum() < 1100
 
 
+@pytest.mark.parametrize("rate", [0.3, 1.0])
+def test_permuted_labels_keep_the_size_of_every_class(rate):
+    dataset = toy(per_class=1000, K=4)
+    noisy = with_label_noise(dataset, rate, PERMUTED, generator())
+    assert noisy.y.bincount().tolist() == [1000] * 4
+    assert with_label_noise(dataset, rate, INCLUDING, generator()).y.bincount().tolist() != [1000] * 4
+    wrong = int((noisy.y != noisy.y_clean).sum())
+    # a permutation leaves a quarter of the labels where they were: 5 standard deviations
+    assert abs(wrong - 0.75 * 4000 * rate) < 5 * (4000 * rate * 0.1875) ** 0.5
+
+
+def test_at_rate_one_the_label_says_nothing_about_the_point():
+    noisy = with_label_noise(toy(per_class=1000, K=4), 1.0, PERMUTED, generator())
+    table = torch.zeros(4, 4).index_put_((noisy.y_clean, noisy.y), torch.tensor(1.0), accumulate=True)
+    assert (table - 250).abs().max() < 5 * (1000 * 0.1875) ** 0.5
+    less = with_label_noise(toy(per_class=1000, K=4), 0.5, PERMUTED, generator())
+    assert (less.y == less.y_clean).float().mean() > 0.6
+
+
 @pytest.mark.parametrize("model", [INCLUDING, EXCLUDING])
 def test_redrawn_labels_are_uniform_over_the_allowed_classes(model):
     K, n = 4, 8000
@@ -257,7 +277,7 @@ def test_redrawn_labels_are_uniform_over_the_allowed_classes(model):
     assert (counts[allowed] - n * p).abs().max() < 5 * (n * p * (1 - p)) ** 0.5
 
 
-@pytest.mark.parametrize("model", [INCLUDING, EXCLUDING])
+@pytest.mark.parametrize("model", [INCLUDING, EXCLUDING, PERMUTED])
 def test_noise_leaves_the_clean_labels_and_its_argument_alone(model):
     dataset = toy()
     before = dataset.y.clone()

@@ -6,7 +6,7 @@ import torch
 
 from nclib.data.dataset import Dataset
 
-MODELS = ("symmetric_including_true", "symmetric_excluding_true")
+MODELS = ("symmetric_including_true", "symmetric_excluding_true", "permuted")
 
 
 def with_label_noise(dataset: Dataset, rate: float, model: str, generator: torch.Generator) -> Dataset:
@@ -14,8 +14,10 @@ def with_label_noise(dataset: Dataset, rate: float, model: str, generator: torch
 
     `symmetric_including_true` draws uniformly from all K classes, so that a share rate (K-1)/K of the
     points ends up wrong; `symmetric_excluding_true` draws from the K-1 others, so that all redrawn points
-    are wrong (Nakkiran et al., 2020). `y_clean` and the points' order stay as they are. From a generator
-    in the same state, a higher rate redraws the same points to the same labels, and further ones.
+    are wrong (Nakkiran et al., 2020). From a generator in the same state, a higher rate of these two redraws
+    the same points to the same labels, and further ones. `permuted` lets the points exchange their labels
+    among themselves, so that every class keeps its size: at rate 1 these are the completely random labels of
+    Zhu et al. (2021). `y_clean` and the points' order stay as they are.
 
     Raises ValueError for a rate outside [0, 1], an unknown model, or one class with no other to draw.
     """
@@ -29,7 +31,9 @@ def with_label_noise(dataset: Dataset, rate: float, model: str, generator: torch
     n = round(rate * N)
     # Both draws have the size of the dataset whatever the rate: this is what nests the rates.
     chosen = torch.randperm(N, generator=generator)[:n]
-    if model == "symmetric_including_true":
+    if model == "permuted":
+        redrawn = dataset.y_clean[chosen[torch.randperm(n, generator=generator)]]
+    elif model == "symmetric_including_true":
         redrawn = torch.randint(K, (N,), generator=generator)[:n]
     else:
         shift = torch.randint(1, K, (N,), generator=generator)[:n]
