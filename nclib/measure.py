@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from nclib.geometry import one_vs_rest_margin, simplex_gram
 from nclib.metrics import nc
 from nclib.metrics.spectrum import effective_rank, participation_ratio
+from nclib.robustness import deepfool
 from nclib.stats import ClassStats
 
 FEATURE_MEMORY = 2 * 2**30
@@ -207,6 +208,25 @@ def measure_directions(model: nn.Module, split: str, statistics: Mapping[str, Cl
     for labels, metric, V in named:
         value = one_vs_rest_margin(V)
         yield {"split": split, "labels": labels, "layer": "features", "metric": metric, "value": value}
+
+
+def measure_robustness(model: nn.Module, split: str, x: Float[Tensor, "n ..."]) -> Iterator[dict]:
+    """Rows of how far DeepFool must move the inputs to change the network's decisions, labels aside.
+
+    Distances are in units of x, as the network gets it, and averaged over the inputs on which DeepFool found
+    a perturbation; `deepfool_found` is their share, and without any the distances are NaN.
+    """
+    moved = deepfool(model, x)
+    relative = moved.relative.double()
+    values = {
+        "deepfool_relative_mean": relative.nanmean(),
+        # not nanmedian, which takes the lower of two middle values
+        "deepfool_relative_median": relative.nanquantile(0.5),
+        "deepfool_norm_mean": moved.norm.double().nanmean(),
+        "deepfool_found": moved.found.double().mean(),
+    }
+    for metric, value in values.items():
+        yield {"split": split, "labels": "none", "layer": "all", "metric": metric, "value": float(value)}
 
 
 def model_norms(model: nn.Module) -> Iterator[dict]:

@@ -17,13 +17,14 @@ LAYOUT = {
     "geometry": ((), ("torch", "jaxtyping")),
     "theory": (("geometry",), ("torch", "jaxtyping")),
     "stats": ((), ("torch", "jaxtyping")),
+    "robustness": ((), ("torch", "jaxtyping")),
     "metrics": (("geometry", "stats"), ("torch", "jaxtyping", "numpy")),
     "data": ((), ("torch", "jaxtyping", "numpy", "tqdm")),
     "models": (("geometry",), ("torch", "jaxtyping")),
     "training": ((), ("torch",)),
     "averaging": ((), ("torch",)),
     "stacking": (("models", "training"), ("torch", "jaxtyping")),
-    "measure": (("geometry", "metrics", "stats"), ("torch", "jaxtyping")),
+    "measure": (("geometry", "metrics", "robustness", "stats"), ("torch", "jaxtyping")),
     "tables": ((), ("pandas",)),
     "provenance": ((), ()),
     "runs": (("provenance", "tables"), ("numpy", "pandas")),
@@ -77,6 +78,7 @@ RECORDING = (
     "data",
     "theory",
     "metrics",
+    "robustness",
     "stats",
 )
 RECORDING_NEEDS = {"torch", "numpy", "pandas", "pyarrow", "tqdm", "yaml", "jaxtyping"}

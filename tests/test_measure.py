@@ -8,9 +8,10 @@ from torch import nn
 
 from nclib import measure as module
 from nclib import measure_features, tables
-from nclib.measure import Split, measure, measure_layers, model_norms, pooled_layers
+from nclib.measure import Split, measure, measure_layers, measure_robustness, model_norms, pooled_layers
 from nclib.metrics.spectrum import effective_rank, participation_ratio
 from nclib.models import build
+from nclib.robustness import deepfool
 from nclib.stats import ClassStats
 
 K, N = 4, 240
@@ -235,6 +236,35 @@ def test_norms_belong_to_no_sample(model):
     assert all(
         (row["split"], row["labels"], row["layer"]) == ("none", "none", "all") for row in rows.values()
     )
+
+
+def robustness(model, x=X):
+    rows = {row.pop("metric"): row for row in measure_robustness(model, "test", x)}
+    assert set(rows) <= set(tables.METRICS)
+    assert all(
+        (row["split"], row["labels"], row["layer"]) == ("test", "none", "all") for row in rows.values()
+    )
+    return {metric: row["value"] for metric, row in rows.items()}
+
+
+def test_distances_are_averaged_over_the_inputs_that_were_moved(model):
+    everyone = deepfool(model, X)
+    moved = everyone.found.nonzero().flatten()[:4]  # an even number: the median lies between two of them
+    stuck = (~everyone.found).nonzero().flatten()[:1]  # so small a network has regions where it is constant
+    relative = everyone.relative[moved].tolist()
+    values = robustness(model, X[torch.cat([moved, stuck])])
+    assert values["deepfool_found"] == 4 / 5
+    assert values["deepfool_relative_mean"] == pytest.approx(sum(relative) / 4, rel=1e-12)
+    assert values["deepfool_relative_median"] == pytest.approx(sum(sorted(relative)[1:3]) / 2, rel=1e-12)
+    assert values["deepfool_norm_mean"] == pytest.approx(float(everyone.norm[moved].mean()), rel=1e-12)
+    assert model.training
+
+
+def test_where_nothing_was_moved_distances_are_missing_and_not_zero(model):
+    model.head.weight.data.zero_()
+    values = robustness(model, X[:3])
+    assert values.pop("deepfool_found") == 0
+    assert len(values) == 3 and all(math.isnan(value) for value in values.values())
 
 
 def test_float32_features_are_reduced_in_float64(model):
