@@ -3,7 +3,7 @@
 from math import sqrt
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Num
 from torch import Tensor
 
 
@@ -68,6 +68,53 @@ def random_rotation(d: int, generator: torch.Generator) -> Float[Tensor, "d d"]:
     """An orthogonal matrix drawn uniformly (Haar) from `generator`. float64."""
     Q, R = torch.linalg.qr(torch.randn(d, d, dtype=torch.float64, generator=generator))
     return Q * R.diagonal().sign()  # without the signs QR's convention would bias the draw
+
+
+def simplex_axes(mu: Float[Tensor, "K d"]) -> Float[Tensor, "d K"]:
+    r"""The partial isometry $Q$ that lays class means onto the standard simplex as well as a rotation can.
+
+    Of all partial isometries from feature space into the complement of 1 in $\mathbb{R}^K$ it maximises
+    $\mathrm{tr}(S^\top M Q)$, where $S = I - \frac1K 11^\top$ has the simplex's vertices as rows and $M$ is `mu`
+    centred. As $S^\top M = M$, with $M = U s V^\top$ it is $Q = V U^\top$ and $MQ = (MM^\top)^{1/2}$: the means keep
+    their Gram matrix. Directions that the means do not span are projected away: $\Sigma_B$'s eigenvalues up to 1e-11
+    of the largest count as none, and means that all coincide give $Q = 0$. Raises ValueError for fewer than two
+    classes and for a mean that is not finite. float64. Source: orthogonal Procrustes (Schönemann, 1966).
+    """
+    _check_classes(len(mu))
+    if not mu.isfinite().all():
+        raise ValueError("class means contain NaN or infinite values")
+    mu = mu.double()
+    U, s, Vh = torch.linalg.svd(mu - mu.mean(0), full_matrices=False)
+    rounding = torch.finfo(mu.dtype).eps * max(mu.shape) * mu.abs().max()  # of means that coincide
+    keep = (s.square() > 1e-11 * s[0].square()) & (s > rounding)
+    return Vh[keep].T @ U[:, keep].T
+
+
+def simplex_points(
+    mu: Float[Tensor, "K d"], W: Float[Tensor, "K d"], H: Num[Tensor, "m d"]
+) -> dict[str, Float[Tensor, "_ K"]]:
+    r"""Class means, classifiers and features in the axes $Q$ of `simplex_axes`: where collapse puts them on vertices.
+
+    `points_means`: $(\mu_c - \mu_G)Q/a$ and `points_features`: $(h - \mu_G)Q/a$, the length $a$ chosen so that the
+    means' mean squared norm is the vertices', $1 - \frac1K$; `points_weights`: $w_cQ$ at a scale of their own, chosen
+    likewise. At collapse all of them are rows of $I - \frac1K 11^\top$, whatever the rotation, shift and scale of
+    feature space. What has no extent along the means (all means equal, a classifier of zeros) lies at the centre.
+    Raises ValueError as `simplex_axes` does, and when `W` or `H` has another shape or entries that are not finite.
+    Units: none. float64.
+    """
+    Q = simplex_axes(mu)
+    K, d = mu.shape
+    if W.shape != mu.shape or H.ndim != 2 or H.shape[1] != d:
+        raise ValueError(
+            f"with means {(K, d)} the classifier must be {(K, d)} and features (m, {d}), "
+            f"got {tuple(W.shape)} and {tuple(H.shape)}"
+        )
+    if not (W.isfinite().all() and H.isfinite().all()):
+        raise ValueError("classifier or features contain NaN or infinite values")
+    mu_G = mu.double().mean(0)
+    means, weights, features = (mu.double() - mu_G) @ Q, W.double() @ Q, (H.double() - mu_G) @ Q
+    a, b = (float(torch.linalg.matrix_norm(points)) / sqrt(K - 1) or 1.0 for points in (means, weights))
+    return {"points_means": means / a, "points_weights": weights / b, "points_features": features / a}
 
 
 def one_vs_rest_margin(V: Float[Tensor, "K d"]) -> float:

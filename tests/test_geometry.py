@@ -17,8 +17,10 @@ from nclib.geometry import (
     orthoplex,
     random_rotation,
     regular_polygon,
+    simplex_axes,
     simplex_etf,
     simplex_gram,
+    simplex_points,
 )
 
 
@@ -171,6 +173,114 @@ def test_no_ten_directions_in_the_plane_beat_the_decagon_and_one_inside_the_othe
     doubled = torch.cat([regular_polygon(5)] * 2)
     assert one_vs_rest_margin(doubled) == pytest.approx(0, abs=1e-12)
     assert math.isnan(one_vs_rest_margin(torch.zeros(3, 2)))
+
+
+# Coordinates in the simplex's own axes
+
+
+def vertices(K):
+    """The standard simplex in R^K, a vertex a row."""
+    return torch.eye(K, dtype=torch.float64) - 1 / K
+
+
+def collapsed(K, d, seed=0):
+    """Means, classifiers and three features a class, exactly collapsed, turned, shifted and scaled at random."""
+    frame = simplex_etf(K, d, generator=generator(seed))
+    mu = 7 * frame + 5 * normal(d, seed=seed)
+    return mu, 0.03 * frame, mu.repeat_interleave(3, 0)
+
+
+@pytest.mark.parametrize(("K", "d"), [(2, 1), (4, 3), (10, 9), (10, 64), (5, 5)])
+def test_exactly_collapsed_features_means_and_classifiers_lie_on_the_vertices(K, d):
+    points = simplex_points(*collapsed(K, d))
+    assert_vanishes((points["points_means"] - vertices(K)).abs().max(), 1e-11)
+    assert_vanishes((points["points_weights"] - vertices(K)).abs().max(), 1e-11)
+    assert_vanishes((points["points_features"] - vertices(K).repeat_interleave(3, 0)).abs().max(), 1e-11)
+
+
+def test_what_has_not_collapsed_does_not_lie_on_the_vertices():
+    mu, W, H = collapsed(6, 20)
+    uneven = simplex_points(mu * torch.arange(1, 7)[:, None], W, H)
+    assert_far_from_zero((uneven["points_means"] - vertices(6)).abs().max(), 0.1)
+    turned = simplex_points(mu, W @ random_rotation(20, generator(5)), H)
+    assert_vanishes((turned["points_means"] - vertices(6)).abs().max(), 1e-11)
+    assert_far_from_zero((turned["points_weights"] - vertices(6)).abs().max(), 0.1)
+    noisy = simplex_points(mu, W, H + normal(18, 20, seed=4))
+    assert_far_from_zero((noisy["points_features"] - vertices(6).repeat_interleave(3, 0)).abs().max(), 0.1)
+
+
+@pytest.mark.parametrize(("K", "d"), [(7, 3), (7, 6), (7, 30)])
+def test_the_means_keep_their_gram_matrix_in_any_dimension(K, d):
+    mu = normal(K, d, seed=1) + 2
+    M = mu - mu.mean(0)
+    Q = simplex_axes(mu)
+    assert_vanishes(((M @ Q) @ (M @ Q).T - M @ M.T).abs().max(), 1e-11)
+    assert_vanishes((Q @ torch.ones(K, dtype=torch.float64)).abs().max())
+    along = torch.linalg.svdvals(Q)
+    assert_vanishes((along[: min(d, K - 1)] - 1).abs().max())
+    assert_vanishes(along[K - 1 :].sum())
+    points = simplex_points(mu, mu, mu)
+    assert_close(points["points_means"].square().sum(), K - 1)
+    assert_far_from_zero((points["points_means"] - vertices(K)).abs().max(), 0.05)
+
+
+def test_no_partial_isometry_lays_the_means_closer_to_the_vertices():
+    K, d = 5, 8
+    mu = normal(K, d, seed=2)
+    Q = simplex_axes(mu)
+    best = float(torch.trace(vertices(K) @ mu @ Q))
+    assert_close(best, torch.linalg.svdvals(mu - mu.mean(0)).sum())
+    inside = simplex_etf(K) * sqrt((K - 1) / K)  # orthonormal columns: a basis of the complement of 1
+    for seed in range(50):
+        other = random_rotation(d, generator(seed))[:, : K - 1] @ inside.T
+        assert torch.trace(vertices(K) @ mu @ other) < best - 0.01
+
+
+def test_turning_shifting_and_scaling_feature_space_moves_no_point():
+    mu, W, H = normal(6, 9, seed=0), normal(6, 9, seed=1), normal(20, 9, seed=2)
+    R, t = random_rotation(9, generator(3)), 4 * normal(9, seed=4)
+    points = simplex_points(mu, W, H)
+    moved = simplex_points(3 * mu @ R + t, 0.1 * W @ R, 3 * H @ R + t)
+    for name, value in points.items():
+        torch.testing.assert_close(moved[name], value, rtol=1e-9, atol=1e-11)
+    stretched = simplex_points(mu * torch.linspace(1, 3, 9), W, H)
+    assert_far_from_zero((stretched["points_means"] - points["points_means"]).abs().max(), 0.01)
+
+
+def test_scatter_outside_the_span_of_the_means_is_not_seen_and_scatter_inside_is():
+    mu, W, H = collapsed(4, 8)
+    basis = torch.linalg.svd(mu - mu.mean(0)).Vh
+    for direction, seen in ((basis[0], True), (basis[5], False)):
+        moved = simplex_points(mu, W, H + direction)["points_features"]
+        gap = (moved - vertices(4).repeat_interleave(3, 0)).abs().max()
+        (assert_far_from_zero if seen else assert_vanishes)(gap, 0.01 if seen else 1e-11)
+
+
+def test_what_has_no_extent_along_the_means_lies_at_the_centre():
+    mu, W, H = collapsed(4, 8)
+    assert_vanishes(simplex_axes(mu[:1].expand(4, 8) / 3).abs().max())
+    for points in simplex_points(mu[:1].expand(4, 8), W, H).values():
+        assert_vanishes(points.abs().max())
+    points = simplex_points(mu, 0 * W, H)
+    assert_vanishes(points["points_weights"].abs().max())
+    assert_far_from_zero(points["points_means"].abs().max())
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda mu, W, H: (mu[:1], W, H), "K must be an integer of at least 2, got 1"),
+        (lambda mu, W, H: (mu * math.nan, W, H), "class means contain NaN or infinite values"),
+        (lambda mu, W, H: (mu, W * math.inf, H), "classifier or features contain NaN or infinite values"),
+        (
+            lambda mu, W, H: (mu, W[:3], H[:, :5]),
+            r"with means \(4, 8\) the classifier must be \(4, 8\) and features \(m, 8\), got \(3, 8\) and \(12, 5\)",
+        ),
+    ],
+)
+def test_points_of_impossible_input_are_refused(spoil, message):
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        simplex_points(*spoil(*collapsed(4, 8)))
 
 
 # NC2 in the slide study's convention
