@@ -1,6 +1,7 @@
 """Networks: the papers' parameter counts, the layer contract, and weights that only the generator decides."""
 
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -13,6 +14,8 @@ WIDTHS = (2, 4, 6, 8, 10, 12, 16, 24, 32, 48, 64)
 CASES = {
     "resnet18": ({"width": 4}, (6, 1, 20, 20)),
     "resnet18-d": ({"width": 4, "feature_dim": 10}, (6, 1, 20, 20)),
+    "vgg11": ({"width": 4}, (6, 1, 28, 28)),
+    "densenet40": ({"width": 2}, (6, 1, 20, 20)),
     "mlp": ({"width": 16, "depth": 3, "in_features": 40}, (6, 1, 40)),
     "resnet1d": ({"width": 8}, (6, 1, 40)),
     "resnet1d-d": ({"width": 8, "feature_dim": 3}, (6, 1, 40)),
@@ -76,6 +79,49 @@ def test_resnet18_with_d_equal_K_and_a_fixed_classifier_saves_a_fifth():
     assert 1 - trainable / size(full) == pytest.approx(0.2071, abs=5e-5)
 
 
+def vgg11_size(w, in_channels):
+    """By hand from configuration A: 64, M, 128, M, 256, 256, M, 512, 512, M, 512, 512, M, times w / 64."""
+    channels = [in_channels, w, 2 * w, 4 * w, 4 * w, 8 * w, 8 * w, 8 * w, 8 * w]
+    return sum(9 * a * b + 2 * b for a, b in pairwise(channels)) + 8 * w * 10 + 10
+
+
+def densenet40_size(k, in_channels):
+    """By hand from Huang et al.: a layer on c channels has 2 c + 9 c k parameters, a transition 2 c + c^2."""
+    total, c = 9 * in_channels * 16, 16
+    for block in range(3):
+        for _ in range(12):
+            total, c = total + 2 * c + 9 * c * k, c + k
+        total += 2 * c + (c**2 if block < 2 else 0)
+    return total + c * 10 + 10
+
+
+@pytest.mark.parametrize(("w", "in_channels"), [(64, 3), (64, 1), (16, 1), (3, 2)])
+def test_vgg11_has_the_parameter_count_of_its_configuration(w, in_channels):
+    model = models.build("vgg11", num_classes=10, in_channels=in_channels, width=w, generator=seeded())
+    assert size(model) == vgg11_size(w, in_channels)
+    assert model.feature_dim == 8 * w
+
+
+def test_vgg11_is_torchvisions_but_for_what_its_docstring_leaves_out():
+    colour = models.build("vgg11", num_classes=10, in_channels=3, generator=seeded())
+    biases = 64 + 128 + 2 * 256 + 4 * 512
+    assert size(colour.trunk) + biases == 9_225_984  # torchvision's vgg11_bn().features
+    assert colour.feature_dim == 512
+
+
+@pytest.mark.parametrize(("k", "in_channels"), [(12, 3), (12, 1), (24, 3), (5, 2)])
+def test_densenet40_has_the_parameter_count_of_its_configuration(k, in_channels):
+    model = models.build("densenet40", num_classes=10, in_channels=in_channels, width=k, generator=seeded())
+    assert size(model) == densenet40_size(k, in_channels)
+    assert model.feature_dim == 16 + 36 * k
+
+
+def test_densenet40_has_the_papers_parameter_count():
+    colour = models.build("densenet40", num_classes=10, in_channels=3, generator=seeded())
+    assert size(colour) == 1_019_722  # "1.0M" in the paper's table
+    assert colour.feature_dim == 448
+
+
 @each_network
 def test_forward_is_the_head_of_the_features_and_the_last_layer_is_the_features(case):
     model, x = network(case).eval(), inputs(case)
@@ -90,6 +136,12 @@ def test_layers_are_named_in_order():
     assert list(network("resnet18").layers(inputs("resnet18"))) == [
         "stem", "stage1", "stage2", "stage3", "stage4", "features",
     ]  # fmt: skip
+    assert list(network("vgg11").layers(inputs("vgg11"))) == [
+        "stage1", "stage2", "stage3", "stage4", "stage5", "features",
+    ]  # fmt: skip
+    assert list(network("densenet40").layers(inputs("densenet40"))) == [
+        "stem", "block1", "transition1", "block2", "transition2", "block3", "features",
+    ]  # fmt: skip
     assert list(network("resnet1d").layers(inputs("resnet1d"))) == ["stem", "block1", "block2", "features"]
     assert list(network("cnn1d").layers(inputs("cnn1d"))) == ["conv1", "conv2", "conv3", "conv4", "features"]
     assert list(network("mlp").layers(inputs("mlp"))) == ["hidden1", "hidden2", "features"]
@@ -101,12 +153,44 @@ def test_layers_have_the_documented_shapes():
         "stem": (6, 4, 20, 20), "stage1": (6, 4, 20, 20), "stage2": (6, 8, 10, 10), "stage3": (6, 16, 5, 5),
         "stage4": (6, 32, 3, 3), "features": (6, 32),
     }  # fmt: skip
+    shapes = {k: tuple(v.shape) for k, v in network("vgg11").layers(inputs("vgg11")).items()}
+    assert shapes == {
+        "stage1": (6, 4, 32, 32), "stage2": (6, 8, 16, 16), "stage3": (6, 16, 8, 8),
+        "stage4": (6, 32, 4, 4), "stage5": (6, 32, 2, 2), "features": (6, 32),
+    }  # fmt: skip
+    shapes = {k: tuple(v.shape) for k, v in network("densenet40").layers(inputs("densenet40")).items()}
+    assert shapes == {
+        "stem": (6, 16, 20, 20), "block1": (6, 40, 20, 20), "transition1": (6, 40, 10, 10),
+        "block2": (6, 64, 10, 10), "transition2": (6, 64, 5, 5), "block3": (6, 88, 5, 5), "features": (6, 88),
+    }  # fmt: skip
     shapes = {k: tuple(v.shape) for k, v in network("cnn1d").layers(inputs("cnn1d")).items()}
     assert shapes == {
         "conv1": (6, 8, 20), "conv2": (6, 8, 10), "conv3": (6, 16, 10), "conv4": (6, 16, 10),
         "features": (6, 16),
     }  # fmt: skip
     assert network("resnet1d").layers(inputs("resnet1d"))["block2"].shape == (6, 8, 40)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "vgg11", "densenet40"])
+@pytest.mark.parametrize("side", [28, 32])
+def test_image_networks_take_both_sizes_and_their_features_are_not_negative(name, side):
+    model = models.build(name, num_classes=10, width=2, generator=seeded())
+    features = model.features(torch.randn(4, 1, side, side, generator=seeded(1)))
+    assert features.shape == (4, model.feature_dim)
+    assert (features >= 0).all() and features.max() > 0
+    assert model.head.bias is not None
+
+
+def test_vgg11_pads_small_images_with_two_zeros_on_each_border_and_refuses_other_sizes():
+    model, x = network("vgg11").eval(), inputs("vgg11")
+    framed = torch.zeros(6, 1, 32, 32)
+    framed[:, :, 2:30, 2:30] = x
+    assert torch.equal(model(x), model(framed))
+    framed[:, :, 0, 0] = 1.0
+    assert not torch.equal(model(x), model(framed))  # the border is seen
+    for height, width in ((30, 30), (28, 32), (64, 64)):
+        with pytest.raises(ValueError, match=f"28 x 28 or 32 x 32 pixels, got {height} x {width}"):
+            model(torch.zeros(2, 1, height, width))
 
 
 @each_network
@@ -178,6 +262,47 @@ def test_resnet18_is_the_residual_network_of_its_description():
     torch.testing.assert_close(model(x), logits, rtol=1e-10, atol=1e-12)
 
 
+def normalised(x, norm):
+    """Batch normalisation with running mean 0 and variance 1 only divides; then ReLU."""
+    assert (norm.running_mean == 0).all() and (norm.running_var == 1).all()
+    return (x / math.sqrt(1 + norm.eps)).relu()
+
+
+def test_vgg11_is_the_network_of_its_configuration():
+    model, x = network("vgg11").double().eval(), inputs("vgg11", torch.float64)
+    modules = list(model.trunk.modules())
+    convolutions = iter([m for m in modules if isinstance(m, torch.nn.Conv2d)])
+    norms = iter([m for m in modules if isinstance(m, torch.nn.BatchNorm2d)])
+    h = functional.pad(x, (2, 2, 2, 2))
+    for step in (1, "M", 2, "M", 4, 4, "M", 8, 8, "M", 8, 8, "M"):
+        if step == "M":
+            h = torch.stack([h[..., i::2, j::2] for i in (0, 1) for j in (0, 1)]).amax(0)
+        else:
+            h = normalised(functional.conv2d(h, next(convolutions).weight, padding=1), next(norms))
+            assert h.shape[1] == 4 * step
+    logits = functional.linear(h[:, :, 0, 0], model.head.weight, model.head.bias)
+    torch.testing.assert_close(model(x), logits, rtol=1e-10, atol=1e-12)
+
+
+def test_densenet40_is_the_network_of_its_configuration():
+    model, x = network("densenet40").double().eval(), inputs("densenet40", torch.float64)
+    trunk = model.trunk
+    h = functional.conv2d(x, trunk.stem[1].weight, padding=1)
+    for k in (1, 2, 3):
+        seen = [h]
+        for layer in getattr(trunk, f"block{k}"):
+            before = torch.cat(seen, 1)
+            seen.append(functional.conv2d(normalised(before, layer.bn), layer.conv.weight, padding=1))
+        h = torch.cat(seen, 1)
+        if k < 3:
+            norm, _, mix, _ = getattr(trunk, f"transition{k}")
+            h = functional.conv2d(normalised(h, norm), mix.weight)
+            h = sum(h[..., i::2, j::2] for i in (0, 1) for j in (0, 1)) / 4
+    pooled = normalised(h, trunk.features[0]).mean((2, 3))
+    logits = functional.linear(pooled, model.head.weight, model.head.bias)
+    torch.testing.assert_close(model(x), logits, rtol=1e-10, atol=1e-12)
+
+
 @each_network
 def test_the_generator_alone_decides_the_initial_weights(case):
     torch.manual_seed(1)
@@ -217,6 +342,24 @@ def test_resnet18_initialisation_is_torchvisions_law():
     assert (norm.running_mean == 0).all() and (norm.running_var == 1).all()
 
 
+def test_vgg11_initialisation_is_torchvisions_law():
+    model = models.build("vgg11", num_classes=10, width=16, generator=seeded())
+    convolution = model.trunk.stage4[1]
+    assert convolution.weight.square().mean().item() == pytest.approx(2 / (9 * 128), rel=0.05)  # fan-out
+    assert model.head.weight.std().item() == pytest.approx(0.01, rel=0.1)
+    assert (model.head.bias == 0).all()
+
+
+def test_densenet40_initialisation_is_torchvisions_law():
+    model = models.build("densenet40", num_classes=10, generator=seeded())
+    convolution = model.trunk.block3[11].conv
+    fan_in = 9 * (448 - 12)
+    assert convolution.weight.square().mean().item() == pytest.approx(2 / fan_in, rel=0.05)
+    bound = 1 / math.sqrt(448)
+    assert 0.97 * bound < model.head.weight.abs().max() <= bound
+    assert (model.head.bias == 0).all()
+
+
 def test_a_module_without_an_initialisation_is_refused():
     with pytest.raises(TypeError, match="LayerNorm"):
         initialise.torch_default(torch.nn.Sequential(torch.nn.LayerNorm(3)), seeded())
@@ -244,7 +387,7 @@ def test_every_parameter_gets_a_contiguous_gradient(case):
         assert p.grad.abs().max() > 0, name
 
 
-@pytest.mark.parametrize("case", ["resnet18", "resnet18-d", "resnet1d", "cnn1d"])
+@pytest.mark.parametrize("case", ["resnet18", "resnet18-d", "vgg11", "densenet40", "resnet1d", "cnn1d"])
 def test_activations_are_channels_last_through_the_trunk(case):
     x = inputs(case)
     for stage in list(network(case).trunk)[:-1]:
@@ -254,7 +397,8 @@ def test_activations_are_channels_last_through_the_trunk(case):
 
 
 @pytest.mark.parametrize(
-    ("name", "nearest"), [("resnet-18", "resnet18"), ("ResNet1D", "resnet1d"), ("cnn", "cnn1d")]
+    ("name", "nearest"),
+    [("resnet-18", "resnet18"), ("ResNet1D", "resnet1d"), ("cnn", "cnn1d"), ("densenet", "densenet40")],
 )
 def test_an_unknown_name_suggests_the_nearest(name, nearest):
     with pytest.raises(ValueError, match=f"did you mean '{nearest}'"):
@@ -270,6 +414,10 @@ def test_a_bad_width_is_refused_by_name(width):
 def test_options_of_another_network_are_refused():
     for name, option in (
         ("cnn1d", {"feature_dim": 3}),
+        ("vgg11", {"feature_dim": 3}),
+        ("densenet40", {"feature_dim": 3}),
+        ("densenet40", {"depth": 100}),
+        ("vgg11", {"projector": True}),
         ("resnet18", {"depth": 2}),
         ("resnet1d", {"in_features": 9}),
     ):

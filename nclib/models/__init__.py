@@ -4,15 +4,36 @@ import difflib
 
 import torch
 
+from nclib.models.densenet import DenseNet40
 from nclib.models.mlp import MLP
 from nclib.models.mnist1d import CNN1D, ResNet1D
 from nclib.models.network import Network
 from nclib.models.resnet import ResNet18
 from nclib.models.unconstrained import UnconstrainedFeatures
+from nclib.models.vgg import VGG11
 
-__all__ = ["CNN1D", "MLP", "Network", "ResNet1D", "ResNet18", "UnconstrainedFeatures", "build"]
+__all__ = [
+    "CNN1D",
+    "MLP",
+    "VGG11",
+    "DenseNet40",
+    "Network",
+    "ResNet1D",
+    "ResNet18",
+    "UnconstrainedFeatures",
+    "build",
+]
 
-_NETWORKS = {"resnet18": ResNet18, "mlp": MLP, "resnet1d": ResNet1D, "cnn1d": CNN1D}
+_NETWORKS = {
+    "resnet18": ResNet18,
+    "vgg11": VGG11,
+    "densenet40": DenseNet40,
+    "mlp": MLP,
+    "resnet1d": ResNet1D,
+    "cnn1d": CNN1D,
+}
+_BY_WIDTH = {"vgg11": "8 * width", "densenet40": "16 + 36 * width", "cnn1d": "2 * width"}
+"""Networks whose width decides the dimension of their features, and what that is."""
 
 
 def build(
@@ -30,8 +51,9 @@ def build(
 ) -> Network:
     """The network of this name, its initial weights drawn from `generator` (on the CPU) alone.
 
-    name: "resnet18", "mlp", "resnet1d" or "cnn1d". `width`, `depth`, `batch_norm` and `feature_dim` have
-    the defaults of the class that is built; `depth`, `batch_norm` and `in_features` (required there) belong
+    name: "resnet18", "vgg11", "densenet40", "mlp", "resnet1d" or "cnn1d". `width`, `depth`, `batch_norm` and
+    `feature_dim` have the defaults of the class that is built; `feature_dim` belongs to resnet18, resnet1d and
+    the MLP; `depth`, `batch_norm` and `in_features` (required there) belong
     to the MLP, which flattens its inputs and so ignores `in_channels`; `projector` belongs to resnet1d. An
     unknown name, a size below 1, or an option that the network does not have raises ValueError.
     """
@@ -53,8 +75,8 @@ def build(
             if value is not None:
                 raise ValueError(f"{name} has no option {option}; only mlp has")
         options = {"in_channels": in_channels}
-    if name == "cnn1d" and feature_dim is not None:
-        raise ValueError("cnn1d has no option feature_dim: its features have dimension 2 * width")
+    if name in _BY_WIDTH and feature_dim is not None:
+        raise ValueError(f"{name} has no option feature_dim: its features have dimension {_BY_WIDTH[name]}")
     if name != "resnet1d" and projector is not None:
         raise ValueError(f"{name} has no option projector; only resnet1d has")
     options |= {"width": width, "feature_dim": feature_dim}

@@ -48,6 +48,36 @@ def torchvision_resnet(network: nn.Module, generator: torch.Generator) -> None:
             _without_chance(module)
 
 
+def torchvision_vgg(network: nn.Module, generator: torch.Generator) -> None:
+    """Fill a network as torchvision fills its VGGs: convolutions as in `torchvision_resnet`.
+
+    Linear layers are $N(0, 0.01^2)$ with bias 0, batch normalisation as in `torch_default`.
+    """
+    for module in network.modules():
+        if isinstance(module, _CONVOLUTIONS):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu", generator=generator)
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=0.01, generator=generator)
+            nn.init.zeros_(module.bias)
+        else:
+            _without_chance(module)
+
+
+def torchvision_densenet(network: nn.Module, generator: torch.Generator) -> None:
+    r"""Fill a network as torchvision fills its DenseNets: convolutions are $N(0, 2/f)$ with $f$ the fan-in.
+
+    Linear layers as in `torch_default` but with bias 0, batch normalisation as there.
+    """
+    for module in network.modules():
+        if isinstance(module, _CONVOLUTIONS):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
+        elif isinstance(module, nn.Linear):
+            _uniform_by_fan_in(module, generator)
+            nn.init.zeros_(module.bias)
+        else:
+            _without_chance(module)
+
+
 def _uniform_by_fan_in(module: nn.Module, generator: torch.Generator) -> None:
     bound = 1 / sqrt(module.weight[0].numel())
     nn.init.uniform_(module.weight, -bound, bound, generator=generator)
