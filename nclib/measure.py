@@ -1,6 +1,7 @@
 """From a network and labelled inputs to rows of the long table, in one forward pass if features fit."""
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -37,8 +38,8 @@ def measure(
     """Rows of error, loss, margins and every NC metric at the classifier's input, per label set of one split.
 
     The model is measured in eval mode, without autocast, and left in the mode it was in. Features come from
-    the network in its own precision; everything after that is float64. NC metrics are left out where a class
-    has no sample. The class statistics of each label set are put into `statistics`, when given.
+    the network in its own precision, float32 without TF32; everything after that is float64. NC metrics are
+    left out where a class has no sample. The class statistics of each label set are put into `statistics`, when given.
     """
     was_training = model.training
     model.eval()
@@ -100,9 +101,14 @@ def head_of(model: nn.Module) -> nc.Head:
 
 def _features(model: nn.Module, x: Tensor) -> Iterator[Tensor]:
     for batch in x.split(_BATCH):
-        with torch.no_grad():
+        with torch.no_grad(), _exact_convolutions():
             H = model.features(batch)
         yield H
+
+
+def _exact_convolutions() -> AbstractContextManager[None]:
+    # cuDNN by default takes float32 for TF32, with 10 of the mantissa's 23 bits.
+    return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
 
 
 def _sum(items: Iterator):
@@ -173,7 +179,9 @@ def _layers(model: nn.Module, x: Tensor, of: Callable[[Tensor], Tensor | None]) 
     model.eval()
     collected: dict[str, list[Tensor | None]] = {}
     for batch in x.split(_BATCH):
-        for name, a in model.layers(batch).items():
+        with _exact_convolutions():
+            activations = model.layers(batch)
+        for name, a in activations.items():
             collected.setdefault(name, []).append(of(a))
     model.train(was_training)
     return {name: None if parts[0] is None else torch.cat(parts) for name, parts in collected.items()}

@@ -11,10 +11,13 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+
+from nclib import graphed
 
 OPTIMIZERS = ("sgd", "adam", "adamw", "lbfgs")
 SCHEDULES = ("constant", "step", "cosine")
@@ -188,6 +191,7 @@ class Training:
             return 0
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        _take_order_of_weights(self.optimizer)
         self.generator.set_state(state["generator"].cpu())
         return state["epoch"]
 
@@ -233,6 +237,15 @@ class Training:
             raise Stopped(f"stopped after epoch {epoch}")
 
 
+def _take_order_of_weights(optimizer: torch.optim.Optimizer) -> None:
+    # A checkpoint from a GPU has its convolutions channels-last, one from a CPU does not, and fused optimisers
+    # walk a weight and its state side by side without looking.
+    for p, state in optimizer.state.items():
+        for name, value in state.items():
+            if torch.is_tensor(value) and value.shape == p.shape and value.stride() != p.stride():
+                state[name] = torch.empty_like(p).copy_(value)
+
+
 ENGINE: ContextVar[Callable[[Training], Iterator[int] | None] | None] = ContextVar("ENGINE", default=None)
 """Who trains, in place of `train` itself: it may decline by returning None."""
 
@@ -259,7 +272,9 @@ def train(
     back into train mode afterwards, and pausing more often leaves the final weights bit-identical.
     `generator` owns the order of the samples and seeds, epoch by epoch, layers that draw noise themselves.
     The state goes into `checkpoint` when one is due and after the last epoch; a checkpoint that holds a state
-    is resumed from, bit-exactly on the same machine.
+    is resumed from, bit-exactly on the same machine; on a GPU up to cuDNN's choice of algorithms, which it makes
+    by timing them. There steps are replayed as a CUDA graph, and convolution weights become channels-last
+    (`nclib.graphed`).
 
     Raises Diverged when the loss is no longer finite.
     """
@@ -274,21 +289,54 @@ def train(
 
 def _alone(training: Training) -> Iterator[int]:
     """One network by itself, batch after batch, by autograd."""
+    by_closure, on_gpu = isinstance(training.optimizer, torch.optim.LBFGS), training.x.is_cuda
+    if on_gpu and not by_closure:  # torch's L-BFGS needs contiguous weights, and may go through a batch often
+        graphed.channels_last(training.model)
+        forward = graphed.compiled(training.model)
+        backward = graphed.Replayed(_backward(training, forward), training.optimizer)
+    else:
+        backward = _backward(training, training.model)
     start = training.begin()
     if start == 0 and 0 in training.pauses:
         yield 0
     for epoch in range(start, training.epochs):
         training.set_rate(epoch)
         training.model.train()
-        training.check(_one_epoch(training), epoch + 1)
+        with graphed.fast_convolutions() if on_gpu else nullcontext():
+            mean = _one_epoch(training, backward, by_closure)
+        training.check(mean, epoch + 1)
         if epoch + 1 in training.pauses:
             yield epoch + 1
         if training.must_save(epoch + 1):
             training.save(epoch + 1)
 
 
-def _one_epoch(training: Training) -> float:
-    model, x, y, optimizer = training.model, training.x, training.y, training.optimizer
+def _backward(training: Training, forward: Callable[[Tensor], Tensor]) -> graphed.Backward:
+    """A batch's gradients and loss by autograd."""
+    optimizer = training.optimizer
+    penalised = getattr(optimizer, "penalised", [])
+    # No cache: each weight is cast once a step anyway, and a cast kept from before has no place in a CUDA graph.
+    precision = (
+        torch.autocast(training.x.device.type, training.autocast, cache_enabled=False)
+        if training.autocast
+        else nullcontext()
+    )
+
+    def backward(x: Tensor, y: Tensor) -> Tensor:
+        optimizer.zero_grad(set_to_none=True)
+        with precision:
+            value = training.loss(forward(x), y)
+        if penalised:
+            value = value + sum(0.5 * decay * p.square().sum() for p, decay in penalised)
+        value.backward()
+        return value.detach()
+
+    return backward
+
+
+def _one_epoch(training: Training, backward: graphed.Backward, by_closure: bool) -> float:
+    """A step on every batch in a new order; the mean loss."""
+    x, y, optimizer = training.x, training.y, training.optimizer
     N, B = len(x), training.batch_size
     whole = B >= N
     if whole:
@@ -296,27 +344,15 @@ def _one_epoch(training: Training) -> float:
     else:
         order, seed = training.draw_order()
         batches = order[: N - N % B].split(B) if training.drop_last else order.split(B)
-    precision = torch.autocast(x.device.type, training.autocast) if training.autocast else nullcontext()
-    closure_based = isinstance(optimizer, torch.optim.LBFGS)
     total = torch.zeros((), dtype=torch.float64, device=x.device)
     # Dropout and the like can only draw from torch's global stream: lend them one that `generator` seeds.
     with torch.random.fork_rng(devices=[x.device] if x.is_cuda else []):
         torch.manual_seed(seed)
         for batch in batches:
             xb, yb = (x, y) if whole else (x.index_select(0, batch), y.index_select(0, batch))
-
-            def backward(xb=xb, yb=yb) -> Tensor:
-                optimizer.zero_grad(set_to_none=True)
-                with precision:
-                    value = training.loss(model(xb), yb)
-                if closure_based:
-                    value = value + sum(0.5 * decay * p.square().sum() for p, decay in optimizer.penalised)
-                value.backward()
-                return value
-
-            if closure_based:
-                total += optimizer.step(backward).detach()
+            if by_closure:
+                total += optimizer.step(partial(backward, xb, yb))
             else:
-                total += backward().detach()
+                total += backward(xb, yb)
                 optimizer.step()
     return float(total) / len(batches)
