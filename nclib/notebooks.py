@@ -286,7 +286,8 @@ def fingerprint(notebook: dict) -> str:
     followed += [
         p
         for name in ("claims", "plots", "theory", "metrics")
-        for p in (runs.ROOT / "nclib" / name).rglob("*.py")
+        for p in (runs.ROOT / "nclib" / name).rglob("*.*")
+        if p.suffix in (".py", ".html", ".css", ".js")
     ]
     followed += [runs.ROOT / "nclib" / name for name in ("geometry.py", "stats.py", "tables.py")]
     for path in sorted(followed):

@@ -51,6 +51,15 @@ def tetrahedron(vertices: np.ndarray, ax: Axes3D) -> Axes3D:
     return ax
 
 
+def cosines(means: np.ndarray) -> np.ndarray:
+    """Cosines (K, K) of class means (K, d) about their mean; NaN where one of them lies on it."""
+    M = np.asarray(means, dtype=float)
+    M = M - M.mean(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        U = M / np.linalg.norm(M, axis=1, keepdims=True)
+    return U @ U.T
+
+
 def gram(G: np.ndarray, ax: Axes, *, values: bool = False) -> Axes:
     """A Gram matrix of unit vectors (K, K) as a heat map from -1 to 1; `values` writes the entries.
 

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from nclib import tables
-from nclib.plots.simplex import gram
+from nclib.plots.simplex import cosines, gram
 from nclib.plots.style import COLOURS, interval
 
 TRAINING_IMAGES = {"fashion_mnist": 60_000, "mnist": 60_000, "kmnist": 60_000, "cifar10": 50_000}
@@ -223,12 +223,8 @@ def grams(at: dict[int, np.ndarray], axes: list[Axes]) -> list[Axes]:
     if len(axes) != len(at) + 1:
         raise ValueError(f"{len(at)} epochs need {len(at) + 1} panels, got {len(axes)}")
     for ax, (epoch, means) in zip(axes, at.items(), strict=False):
-        M = np.asarray(means, dtype=float)
-        M = M - M.mean(axis=0)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            U = M / np.linalg.norm(M, axis=1, keepdims=True)
-        gram(U @ U.T, ax).set_title(f"epoch {epoch}")
-    K = len(M)
+        gram(cosines(means), ax).set_title(f"epoch {epoch}")
+    K = len(means)
     gram((K * np.eye(K) - 1) / (K - 1), axes[-1]).set_title("simplex ETF")
     return axes
 
