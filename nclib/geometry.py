@@ -74,8 +74,8 @@ def simplex_axes(mu: Float[Tensor, "K d"]) -> Float[Tensor, "d K"]:
     r"""The partial isometry $Q$ that lays class means onto the standard simplex as well as a rotation can.
 
     Of all partial isometries from feature space into the complement of 1 in $\mathbb{R}^K$ it maximises
-    $\mathrm{tr}(S^\top M Q)$, where $S = I - \frac1K 11^\top$ has the simplex's vertices as rows and $M$ is `mu`
-    centred. As $S^\top M = M$, with $M = U s V^\top$ it is $Q = V U^\top$ and $MQ = (MM^\top)^{1/2}$: the means keep
+    $\mathrm{tr}(J^\top M Q)$, where $J = I - \frac1K 11^\top$ has the simplex's vertices as rows and $M$ is `mu`
+    centred. As $J^\top M = M$, with $M = U s V^\top$ it is $Q = V U^\top$ and $MQ = (MM^\top)^{1/2}$: the means keep
     their Gram matrix. Directions that the means do not span are projected away: $\Sigma_B$'s eigenvalues up to 1e-11
     of the largest count as none, and means that all coincide give $Q = 0$. Raises ValueError for fewer than two
     classes and for a mean that is not finite. float64. Source: orthogonal Procrustes (Schönemann, 1966).
@@ -90,6 +90,7 @@ def simplex_axes(mu: Float[Tensor, "K d"]) -> Float[Tensor, "d K"]:
     return Vh[keep].T @ U[:, keep].T
 
 
+@torch.no_grad()
 def simplex_points(
     mu: Float[Tensor, "K d"], W: Float[Tensor, "K d"], H: Num[Tensor, "m d"]
 ) -> dict[str, Float[Tensor, "_ K"]]:

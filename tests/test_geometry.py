@@ -236,6 +236,12 @@ def test_no_partial_isometry_lays_the_means_closer_to_the_vertices():
         assert torch.trace(vertices(K) @ mu @ other) < best - 0.01
 
 
+def test_a_classifier_in_training_gives_plain_numbers():
+    mu, W, H = collapsed(4, 8)
+    points = simplex_points(mu.float(), torch.nn.Parameter(W.float()), H.half())
+    assert all(value.dtype == torch.float64 and not value.requires_grad for value in points.values())
+
+
 def test_turning_shifting_and_scaling_feature_space_moves_no_point():
     mu, W, H = normal(6, 9, seed=0), normal(6, 9, seed=1), normal(20, 9, seed=2)
     R, t = random_rotation(9, generator(3)), 4 * normal(9, seed=4)

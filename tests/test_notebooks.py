@@ -2,6 +2,7 @@
 
 import copy
 import json
+import shutil
 import subprocess
 import sys
 
@@ -113,6 +114,20 @@ def test_the_fingerprint_follows_records_and_claims(sound, monkeypatch, tmp_path
     assert notebooks.fingerprint(content) == before
     monkeypatch.setattr(runs, "PUBLISHED", runs.SMOKE)
     assert notebooks.fingerprint(content) != before
+
+
+@pytest.mark.parametrize(
+    ("suffix", "followed"), [("js", True), ("css", True), ("html", True), ("pyc", False)]
+)
+def test_the_fingerprint_follows_every_part_of_what_draws(monkeypatch, tmp_path, suffix, followed):
+    shutil.copytree(runs.ROOT / "nclib", tmp_path / "nclib")
+    for name in ("PUBLISHED", "SMOKE"):
+        monkeypatch.setattr(runs, name, tmp_path / "data" / name)
+    monkeypatch.setattr(runs, "ROOT", tmp_path)
+    content = json.loads(ALL[0].read_text())
+    before = notebooks.fingerprint(content)
+    (tmp_path / "nclib" / "plots" / f"slider.{suffix}").write_text("changed")
+    assert (notebooks.fingerprint(content) != before) == followed
 
 
 @pytest.mark.parametrize("path", ALL, ids=NAMES)

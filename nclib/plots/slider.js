@@ -44,7 +44,7 @@
       const edges = (kind, points) =>
         points.flatMap((p, i) => points.slice(0, i).map((q) => line(kind, p, q))).join("");
       const labels = corners.map(([x, y], k) =>
-        text("", x, y + (y < SIZE / 2 ? -14 : 24), data.names[data.classes[k]]));
+        text("", x, y + (y < SIZE / 2 ? -18 : 24), data.names[data.classes[k]]));
       const marks = [
         ...corners.map((p) => [p, mark("ideal", 0, p, 4)]),
         ...features.map((p, i) => [p, ofClass(data.labels[i], mark("feature", data.labels[i], p, 3))]),
@@ -76,7 +76,7 @@
         rect("", left + i * step, bar, step + 0.5, 10, `fill="${colour}">`));
       const simplex = along(-1 / (K - 1));
       heat.innerHTML = [
-        ...rows, ...colours, line("", [simplex, bar - 4], [simplex, bar + 14]),
+        ...rows, ...colours, line("tick", [simplex, bar - 4], [simplex, bar + 14]),
         text("", left + 8, bar + 26, "−1"), text("", SIZE - 6, bar + 26, "1"),
         text("", simplex, bar + 26, `simplex −1/${K - 1}`), text("row", left - 6, bar + 9, "cosine"),
       ].join("");
