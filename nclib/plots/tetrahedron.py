@@ -171,7 +171,7 @@ def _draw(scene: Scene, at: int, ax: Axes3D) -> Axes3D:
             scene.means[at, k],
             scene.weights[at, k],
         )
-        ax.scatter(*features.T, s=6, marker=marker, color=colour, alpha=0.6, linewidth=0)
+        ax.scatter(*features.T, s=9, marker=marker, color=colour, alpha=0.6, linewidth=0, depthshade=False)
         stem = np.stack([np.zeros(3), weight], axis=1)
         ax.plot(
             *stem, color=colour, marker=marker, markevery=[1], markersize=9, fillstyle="none", linewidth=0.8
