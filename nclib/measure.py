@@ -1,4 +1,4 @@
-"""From a network and labelled inputs to rows of the long table, in one forward pass if features fit."""
+"""From a network and its inputs to rows of the long table, in one forward pass if features fit."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
@@ -10,12 +10,13 @@ from torch import Tensor, nn
 
 from nclib.geometry import one_vs_rest_margin, simplex_gram
 from nclib.metrics import nc
+from nclib.metrics.mse import mse_decomposition, snr_spread
 from nclib.metrics.spectrum import effective_rank, participation_ratio
 from nclib.robustness import deepfool
 from nclib.stats import ClassStats
 
 FEATURE_MEMORY = 2 * 2**30
-"""Bytes of float32 features kept in memory; a split with more is passed through the network twice."""
+"""Bytes of float32 features kept in memory; a split with more passes through the network for every pass over them."""
 _BATCH = 1000
 
 
@@ -29,7 +30,7 @@ class Split:
     labels: Mapping[str, Int[Tensor, " n"]]
     """Label set (`noisy`, `clean`) to labels. Where labels are not corrupted there is one set, `clean`."""
     references: Mapping[str, ClassStats] | None = None
-    """Training statistics by label set; given, the rule of the nearest *training* mean is measured too."""
+    """Training statistics by label set; given, the split is measured against the *training* means too."""
 
 
 def measure(
@@ -216,6 +217,29 @@ def measure_directions(model: nn.Module, split: str, statistics: Mapping[str, Cl
     for labels, metric, V in named:
         value = one_vs_rest_margin(V)
         yield {"split": split, "labels": labels, "layer": "features", "metric": metric, "value": value}
+
+
+def measure_mse(
+    model: nn.Module, split: str, x: Tensor, y: Int[Tensor, " n"], *, num_classes: int, decay: float
+) -> Iterator[dict]:
+    """Rows of the parts of the squared error at the classifier's input, and of how equal its signals are.
+
+    decay: SGD's weight decay in training by `torch.nn.functional.mse_loss` on one-hot labels, of weight and
+    bias alike; the penalty of `mse_decomposition` is K decay / 2. y: the labels trained on, none corrupted.
+
+    Raises ValueError for a class without samples.
+    """
+    was_training = model.training
+    model.eval()
+    try:
+        batches = zip(_features(model, x), y.split(_BATCH), strict=True)
+        stats = _sum(ClassStats.of(H, labels, num_classes) for H, labels in batches)
+    finally:
+        model.train(was_training)
+    values = mse_decomposition(stats, head_of(model), num_classes * decay / 2)
+    values["snr_spread"] = float(snr_spread(stats))
+    for metric, value in values.items():
+        yield {"split": split, "labels": "clean", "layer": "features", "metric": metric, "value": value}
 
 
 def measure_robustness(model: nn.Module, split: str, x: Float[Tensor, "n ..."]) -> Iterator[dict]:

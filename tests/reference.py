@@ -112,6 +112,41 @@ def shape_metrics(H, y, W):
     }
 
 
+def mse_decomposition(H, y, W, b, penalty):
+    """nclib.metrics.mse, sample by sample; the best classifier from an explicit second moment, pinv by numpy."""
+    H, W, K = np.asarray(H), np.asarray(W), int(max(y)) + 1
+    if b is not None:
+        H, W = np.array([[*h, 1.0] for h in H]), np.array([[*w, c] for w, c in zip(W, b, strict=True)])
+    N, d = H.shape
+    A, cross = penalty * np.eye(d), np.zeros((K, d))
+    for h, k in zip(H, y, strict=True):
+        A += np.outer(h, h) / N
+        cross[k] += h / N
+    best = cross @ np.linalg.pinv(A, hermitian=True)
+    mu = [np.mean([h for h, k in zip(H, y, strict=True) if k == c], axis=0) for c in range(K)]
+    total = sum(((W @ h - np.eye(K)[k]) ** 2).sum() for h, k in zip(H, y, strict=True)) / (2 * N)
+    scatter = sum(((best @ (h - mu[k])) ** 2).sum() for h, k in zip(H, y, strict=True)) / (2 * N)
+    return {
+        "mse_total": total + penalty / 2 * (W**2).sum(),
+        "mse_nc1": scatter + penalty / 2 * (best**2).sum(),
+        "mse_nc23": sum(((best @ mu[k] - np.eye(K)[k]) ** 2).sum() for k in y) / (2 * N),
+        "mse_perp": np.trace((W - best) @ A @ (W - best).T) / 2,
+    }
+
+
+def snr_singular_values(H, y):
+    """Along the K - 1 directions of the class means: the root of the covariance, inverted, times the means."""
+    H, K = np.asarray(H), int(max(y)) + 1
+    mu = np.array([np.mean([h for h, k in zip(H, y, strict=True) if k == c], axis=0) for c in range(K)])
+    axes = np.linalg.svd(mu - mu.mean(axis=0))[2][: K - 1]
+    scatter = sum(np.outer(axes @ (h - mu[k]), axes @ (h - mu[k])) for h, k in zip(H, y, strict=True)) / len(
+        y
+    )
+    eigenvalues, vectors = np.linalg.eigh(scatter)
+    root = vectors @ np.diag(eigenvalues**-0.5) @ vectors.T
+    return np.linalg.svd(root @ axes @ (mu - mu.mean(axis=0)).T)[1]
+
+
 def linear_kernel(X):
     return np.array([[float(u @ v) for v in X] for u in X])
 

@@ -8,7 +8,17 @@ from torch import nn
 
 from nclib import measure as module
 from nclib import measure_features, tables
-from nclib.measure import Split, measure, measure_layers, measure_robustness, model_norms, pooled_layers
+from nclib.measure import (
+    Split,
+    measure,
+    measure_layers,
+    measure_mse,
+    measure_robustness,
+    model_norms,
+    pooled_layers,
+)
+from nclib.metrics.mse import mse_decomposition, snr_spread
+from nclib.metrics.nc import Head
 from nclib.metrics.spectrum import effective_rank, participation_ratio
 from nclib.models import build
 from nclib.robustness import deepfool
@@ -187,6 +197,32 @@ def test_the_nearest_training_mean_decides_about_test_points(model):
     own = torch.stack([H[y == k].mean(0) for k in range(K)])
     assert rows["ncc_accuracy"] == float((torch.cdist(H, own).argmin(1) == y).double().mean())
     assert rows["ncc_accuracy"] != rows["ncc_accuracy_train_means"]
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("batch", [37, 1000])
+def test_the_squared_error_is_taken_apart_at_the_classifiers_input(model, monkeypatch, bias, batch):
+    monkeypatch.setattr(module, "_BATCH", batch)
+    if not bias:
+        model.head.bias = None
+    rows = list(measure_mse(model, "train", X, Y, num_classes=K, decay=0.02))
+    assert all(list(row) == ["split", "labels", "layer", "metric", "value"] for row in rows)
+    assert {(row["split"], row["labels"], row["layer"]) for row in rows} == {("train", "clean", "features")}
+    values = {row["metric"]: row["value"] for row in rows}
+    assert set(values) <= set(tables.METRICS)
+    stats = ClassStats.of(features(model), Y, K)
+    head = Head(model.head.weight.detach(), model.head.bias.detach() if bias else None)
+    expected = mse_decomposition(stats, head, K * 0.02 / 2) | {"snr_spread": float(snr_spread(stats))}
+    assert values == pytest.approx(expected, rel=1e-9)
+    with torch.no_grad():
+        logits = model.head(features(model))
+    objective = nn.functional.mse_loss(logits, nn.functional.one_hot(Y, K).double())
+    objective += 0.02 / 2 * sum(p.detach().square().sum() for p in model.head.parameters())
+    assert values["mse_total"] == pytest.approx(K / 2 * float(objective), rel=1e-10)
+    assert model.training
+    with pytest.raises(ValueError, match="no sample of class 2"):
+        list(measure_mse(model, "train", X[Y != 2], Y[Y != 2], num_classes=K, decay=0.02))
+    assert model.training
 
 
 def test_a_head_without_bias_has_no_bias_collapse(model):

@@ -49,8 +49,7 @@ class Decisions:
     @classmethod
     def from_coordinates(cls, X: Tensor, M: Tensor, labels: Tensor, scores: Tensor | None, head: Head | None):
         """The same from samples X and means M given about mu_G, in coordinates that contain every mean."""
-        # |x - m|^2 up to |x|^2, which is the same for every class.
-        nearest = torch.addmm(M.square().sum(1).expand(len(X), -1), X, M.T, alpha=-2).argmin(1)
+        nearest = nearest_means(X, M)
         mismatches = None
         if scores is not None:
             decided = (scores if head.b is None else scores + head.b).argmax(1)
@@ -66,13 +65,24 @@ class Decisions:
         )
 
 
+def nearest_means(X: Float[Tensor, "n d"], M: Float[Tensor, "K d"]) -> Int[Tensor, " n"]:
+    """The row of M nearest to each row of X; both about mu_G, for an offset would cancel in the squares."""
+    # |x - m|^2 up to |x|^2, which is the same for every class.
+    return torch.addmm(M.square().sum(1).expand(len(X), -1), X, M.T, alpha=-2).argmin(1)
+
+
 def _rounding(stats: ClassStats) -> Tensor:
     """How far apart the means can come out where they coincide: such differences are no directions."""
     return torch.finfo(stats.mu.dtype).eps * max(stats.mu.shape) * stats.mu.abs().max()
 
 
-def _spectrum(stats: ClassStats, centred_means: Float[Tensor, "K d"]) -> tuple[Tensor, Tensor]:
-    """Singular values (above the cut) and right singular vectors of means whose Sigma_B is their Gram."""
+def class_mean_spectrum(
+    stats: ClassStats, centred_means: Float[Tensor, "K d"]
+) -> tuple[Float[Tensor, " r"], Float[Tensor, "r d"]]:
+    """Singular values S (above the cut) and right singular vectors V of centred means.
+
+    At most K - 1 are above `RANK_CUT` of the largest $S^2$ and above what rounding leaves of equal means.
+    """
     _, S, Vh = torch.linalg.svd(centred_means, full_matrices=False)
     keep = (S.square() > RANK_CUT * S[0].square()) & (_rounding(stats) < S)
     keep[stats.K - 1 :] = False
@@ -80,7 +90,7 @@ def _spectrum(stats: ClassStats, centred_means: Float[Tensor, "K d"]) -> tuple[T
 
 
 def _nc1(stats: ClassStats, centred_means: Float[Tensor, "K d"]) -> Float[Tensor, ""]:
-    S, V = _spectrum(stats, centred_means)
+    S, V = class_mean_spectrum(stats, centred_means)
     if len(S) == 0:
         return S.new_tensor(torch.nan)
     return (stats.within_along(V).diagonal() / S.square()).sum() / stats.K
@@ -114,13 +124,20 @@ def nc1_pinv_weighted(stats: ClassStats) -> Float[Tensor, ""]:
 
 def sigma_b_rank(stats: ClassStats) -> int:
     r"""Rank of the class-centred $\Sigma_B$: eigenvalues above 1e-11 of the largest, at most $K-1$."""
-    return len(_spectrum(stats, stats.M / stats.K**0.5)[0])
+    return len(class_mean_spectrum(stats, stats.M / stats.K**0.5)[0])
 
 
-def _trace_ratio(stats: ClassStats, centred_means: Float[Tensor, "K d"]) -> Float[Tensor, ""]:
+def _trace_ratio(
+    variability: Float[Tensor, ""], stats: ClassStats, centred_means: Float[Tensor, "K d"]
+) -> Float[Tensor, ""]:
     trace_Sigma_B = centred_means.square().sum()
     apart = trace_Sigma_B.sqrt() > _rounding(stats)
-    return torch.where(apart, stats.trace_Sigma_W / trace_Sigma_B, torch.nan)
+    return torch.where(apart, variability / trace_Sigma_B, torch.nan)
+
+
+def over_trace_Sigma_B(variability: Float[Tensor, ""], stats: ClassStats) -> Float[Tensor, ""]:
+    r"""A mean squared distance over $\mathrm{Tr}\,\Sigma_B$, class-centred and unweighted; NaN when means coincide."""
+    return _trace_ratio(variability, stats, stats.M / stats.K**0.5)
 
 
 def nc1_trace_ratio(stats: ClassStats) -> Float[Tensor, ""]:
@@ -128,7 +145,7 @@ def nc1_trace_ratio(stats: ClassStats) -> Float[Tensor, ""]:
 
     Zero if and only if every class has collapsed to its mean. NaN when all class means coincide.
     """
-    return _trace_ratio(stats, stats.M / stats.K**0.5)
+    return over_trace_Sigma_B(stats.trace_Sigma_W, stats)
 
 
 def nc1_trace_ratio_weighted(stats: ClassStats) -> Float[Tensor, ""]:
@@ -136,7 +153,7 @@ def nc1_trace_ratio_weighted(stats: ClassStats) -> Float[Tensor, ""]:
 
     The Calinski-Harabasz score is its inverse times $(N-K)/(K-1)$.
     """
-    return _trace_ratio(stats, _weighted_means(stats))
+    return _trace_ratio(stats.trace_Sigma_W, stats, _weighted_means(stats))
 
 
 def norm_cv(V: Float[Tensor, "K d"]) -> Float[Tensor, ""]:
