@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from nclib.geometry import one_vs_rest_margin, simplex_gram
 from nclib.metrics import nc
 from nclib.metrics.mse import mse_decomposition, snr_spread
+from nclib.metrics.separation import class_separation, collapse_onto_means
 from nclib.metrics.spectrum import effective_rank, participation_ratio
 from nclib.robustness import deepfool
 from nclib.stats import ClassStats
@@ -86,11 +87,13 @@ def _measure_labels(
         norm = stats.trace_Sigma_W + (stats.n @ stats.mu.square().sum(1)) / stats.N
     values |= nc.collapse_metrics(stats, decisions, head) | shape_metrics(stats, head)
     values["mean_feature_norm_squared"] = float(norm)
+    values["class_separation"] = class_separation(passes(), K)
     reference = (split.references or {}).get(label_set)
     if reference is not None:
         against = _sum(nc.Decisions.of(reference, head, H, labels) for H, labels in passes())
         values["ncc_accuracy_train_means"] = against.ncc_correct / against.N
         values["nc4_mismatch_train_means"] = against.mismatches / against.N
+        values |= collapse_onto_means(reference, passes())
     return values, stats
 
 

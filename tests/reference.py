@@ -147,6 +147,30 @@ def snr_singular_values(H, y):
     return np.linalg.svd(root @ axes @ (mu - mu.mean(axis=0)).T)[1]
 
 
+def class_separation(H, y):
+    """From all N^2 cosine distances; of a feature of zero, 1."""
+    K = int(max(y)) + 1
+    rows = [[h for h, k in zip(np.asarray(H), y, strict=True) if k == c] for c in range(K)]
+
+    def distance(a, b):
+        return np.mean([1 - (cosine(u, v) if u.any() and v.any() else 0) for u in rows[a] for v in rows[b]])
+
+    within = np.mean([distance(a, a) for a in range(K)])
+    return 1 - within / np.mean([distance(a, b) for a in range(K) for b in range(K)])
+
+
+def collapse_onto_means(train_H, train_y, H, y):
+    """Distances of every sample to every training mean."""
+    train_H, H, K = np.asarray(train_H), np.asarray(H), int(max(train_y)) + 1
+    mu = [np.mean([h for h, k in zip(train_H, train_y, strict=True) if k == c], axis=0) for c in range(K)]
+    between = np.mean([((m - sum(mu) / K) ** 2).sum() for m in mu])
+    return {
+        "test_collapse_weak": np.mean([min(((h - m) ** 2).sum() for m in mu) for h in H]) / between,
+        "test_collapse_strong": np.mean([((h - mu[k]) ** 2).sum() for h, k in zip(H, y, strict=True)])
+        / between,
+    }
+
+
 def linear_kernel(X):
     return np.array([[float(u @ v) for v in X] for u in X])
 

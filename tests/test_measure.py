@@ -3,6 +3,7 @@
 import math
 
 import pytest
+import reference
 import torch
 from torch import nn
 
@@ -197,6 +198,25 @@ def test_the_nearest_training_mean_decides_about_test_points(model):
     own = torch.stack([H[y == k].mean(0) for k in range(K)])
     assert rows["ncc_accuracy"] == float((torch.cdist(H, own).argmin(1) == y).double().mean())
     assert rows["ncc_accuracy"] != rows["ncc_accuracy_train_means"]
+
+
+def test_test_features_are_measured_against_training_means(model):
+    statistics = {}
+    assert "test_collapse_weak" not in measured(model, statistics=statistics)
+    x, y = X.flip(0) + 0.3, Y.flip(0)
+    rows = measured(model, Split("test", x, {"clean": y}, references=statistics))
+    H, train_H = features(model, x), features(model)
+    expected = reference.collapse_onto_means(train_H, Y.tolist(), H, y.tolist())
+    for name, value in expected.items():
+        assert rows[name] == pytest.approx(value, rel=1e-10), name
+    itself = measured(model, Split("train", X, {"clean": Y}, references=statistics))
+    assert itself["test_collapse_strong"] == pytest.approx(itself["nc1_trace_ratio"], rel=1e-10)
+    assert rows["test_collapse_strong"] > rows["test_collapse_weak"]
+
+
+def test_class_separation_is_that_of_the_features(model):
+    expected = reference.class_separation(features(model), Y.tolist())
+    assert measured(model)["class_separation"] == pytest.approx(expected, rel=1e-10)
 
 
 @pytest.mark.parametrize("bias", [True, False])
