@@ -251,7 +251,8 @@ def measure_robustness(model: nn.Module, split: str, x: Float[Tensor, "n ..."]) 
     Distances are in units of x, as the network gets it, and averaged over the inputs on which DeepFool found
     a perturbation; `deepfool_found` is their share, and without any the distances are NaN.
     """
-    moved = deepfool(model, x)
+    with _exact_convolutions():
+        moved = deepfool(model, x)
     relative = moved.relative.double()
     values = {
         "deepfool_relative_mean": relative.nanmean(),
