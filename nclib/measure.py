@@ -97,6 +97,26 @@ def _measure_labels(
     return values, stats
 
 
+def features(model: nn.Module, x: Float[Tensor, "n ..."]) -> Float[Tensor, "n d"]:
+    """The classifier's inputs in eval mode, in float64; the model is left in the mode it was in."""
+    was_training = model.training
+    model.eval()
+    try:
+        return torch.cat([H.double() for H in _features(model, x)])
+    finally:
+        model.train(was_training)
+
+
+def class_spectra(
+    model: nn.Module, x: Float[Tensor, "n ..."], y: Int[Tensor, " n"], *, num_classes: int
+) -> dict[str, Float[Tensor, " _"]]:
+    """Eigenvalues at the classifier's input, in falling order and float64: of Sigma_W (d) and of Sigma_B (K - 1)."""
+    stats = ClassStats.of(features(model, x), y, num_classes)
+    within = torch.linalg.eigvalsh(stats.Sigma_W).flip(0)
+    between = torch.linalg.svdvals(stats.M).square()[: num_classes - 1] / num_classes
+    return {"sigma_w_eigenvalues": within, "sigma_b_eigenvalues": between}
+
+
 def head_of(model: nn.Module) -> nc.Head:
     """The network's linear classifier in float64."""
     bias = model.head.bias
@@ -148,6 +168,7 @@ def shape_metrics(stats: ClassStats, head: nc.Head) -> dict[str, float]:
     `nc2_gram_frobenius`: $\|\cos - \frac{K}{K-1}(I - \frac1K 11^\top)\|_F$ of means about the sample mean,
     unnormalised.
     `nc3_rows_uncentred`: Frobenius distance of W and *uncentred* means, both with unit rows.
+    `nc2_cos_std_weights`: standard deviation of cos(w_c, w_c'), ddof 1, over unordered pairs.
     `global_mean_ratio`: $\|\mu_G\|$ over the mean $\|\mu_c - \mu_G\|$.
     """
     M = stats.mu - stats.mu_S
@@ -158,6 +179,7 @@ def shape_metrics(stats: ClassStats, head: nc.Head) -> dict[str, float]:
     values = {
         "nc2_gram_frobenius": torch.linalg.matrix_norm(gram - simplex_gram(stats.K).to(gram)),
         "nc3_rows_uncentred": torch.linalg.matrix_norm(rows),
+        "nc2_cos_std_weights": nc.cos_std(head.W),
         "participation_ratio_means": participation_ratio(mean_gram),
         "effective_rank_means": effective_rank(mean_gram),
         "global_mean_ratio": torch.linalg.vector_norm(stats.mu_G)
@@ -266,12 +288,16 @@ def measure_robustness(model: nn.Module, split: str, x: Float[Tensor, "n ..."]) 
 
 
 def model_norms(model: nn.Module) -> Iterator[dict]:
-    """Rows of what belongs to no sample: the number of parameters, their norm, and that of the classifier."""
+    """Rows of what belongs to no sample: number and norm of the parameters, the classifier's, and its rows' sum.
+
+    `nc0_row_sum`: |W^T 1|, which the mean of the gradient leaves to weight decay (Zhao et al., 2026).
+    """
     parameters = [p.detach().double() for p in model.parameters()]
     values = {
         "parameters": sum(p.numel() for p in parameters),
         "parameter_norm": sum(float(p.square().sum()) for p in parameters) ** 0.5,
         "weight_norm_squared": float(head_of(model).W.square().sum()),
+        "nc0_row_sum": float(torch.linalg.vector_norm(head_of(model).W.sum(0))),
     }
     for metric, value in values.items():
         yield {"split": "none", "labels": "none", "layer": "all", "metric": metric, "value": value}

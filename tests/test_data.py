@@ -315,3 +315,12 @@ def test_an_unknown_noise_model_is_named():
 def test_excluding_true_needs_another_class():
     with pytest.raises(ValueError, match="at least 2 classes"):
         with_label_noise(toy(K=1), 0.1, EXCLUDING, generator())
+
+
+def test_every_dataset_of_ten_classes_has_a_name_for_each():
+    for name in set(data.names()) - {"cifar100"}:
+        assert len(set(data.class_names(name))) == 10
+    assert data.class_names("fashion_mnist")[9] == "Ankle boot"
+    for unknown in ("cifar100", "imagenet"):
+        with pytest.raises(ValueError, match=unknown):
+            data.class_names(unknown)

@@ -9,8 +9,10 @@ from torch import nn
 
 from nclib import measure as module
 from nclib import measure_features, tables
+from nclib.geometry import simplex_etf
 from nclib.measure import (
     Split,
+    class_spectra,
     measure,
     measure_layers,
     measure_mse,
@@ -18,6 +20,7 @@ from nclib.measure import (
     model_norms,
     pooled_layers,
 )
+from nclib.metrics import nc
 from nclib.metrics.mse import mse_decomposition, snr_spread
 from nclib.metrics.nc import Head
 from nclib.metrics.spectrum import effective_rank, participation_ratio
@@ -341,3 +344,45 @@ def test_statistics_given_out_are_those_of_the_features(model):
     expected = ClassStats.of(features(model), Y, K)
     assert torch.allclose(statistics["clean"].mu, expected.mu, rtol=1e-12)
     assert torch.allclose(statistics["clean"].within, expected.within, rtol=1e-10)
+
+
+def test_features_are_those_of_eval_mode_and_leave_the_mode_alone(model):
+    assert torch.equal(module.features(model, X), features(model))
+    assert model.training
+    assert not torch.allclose(model.features(X), features(model)), "batch statistics are others"
+
+
+def test_spectra_are_those_of_the_covariances_written_out(model):
+    H = features(model)
+    mu = torch.stack([H[k == Y].mean(0) for k in range(K)])
+    within = (H - mu[Y]).T @ (H - mu[Y]) / N
+    between = (mu - mu.mean(0)).T @ (mu - mu.mean(0)) / K
+    spectra = class_spectra(model, X, Y, num_classes=K)
+    torch.testing.assert_close(spectra["sigma_w_eigenvalues"], torch.linalg.eigvalsh(within).flip(0))
+    torch.testing.assert_close(
+        spectra["sigma_b_eigenvalues"], torch.linalg.eigvalsh(between).flip(0)[: K - 1]
+    )
+    assert torch.linalg.eigvalsh(between).flip(0)[K - 1].abs() < 1e-12, (
+        "the means about their mean span K - 1"
+    )
+
+
+def test_the_row_sum_vanishes_for_rows_about_their_mean_and_for_no_others(model):
+    def row_sum():
+        return {row["metric"]: row["value"] for row in model_norms(model)}["nc0_row_sum"]
+
+    assert row_sum() == pytest.approx(float(model.head.weight.detach().sum(0).norm()), rel=1e-12)
+    assert row_sum() > 0.1
+    with torch.no_grad():
+        model.head.weight -= model.head.weight.mean(0)
+    assert row_sum() < 1e-14
+
+
+def test_cosines_of_classifiers_spread_unless_they_form_a_simplex(model):
+    assert measured(model)["nc2_cos_std_weights"] == pytest.approx(
+        float(nc.cos_std(model.head.weight.detach())), rel=1e-12
+    )
+    assert measured(model)["nc2_cos_std_weights"] > 0.01
+    with torch.no_grad():
+        model.head.weight.copy_(3 * simplex_etf(K, model.feature_dim))
+    assert measured(model)["nc2_cos_std_weights"] < 1e-14

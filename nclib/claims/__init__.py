@@ -2,12 +2,23 @@
 
 import pandas as pd
 
-from nclib.claims import bardazzi2026, jiang2023, nakkiran2020, papyan2020, zhao2026, zhu2021
+from nclib.claims import (
+    bardazzi2026,
+    galanti2022,
+    han2022,
+    hui2022,
+    jiang2023,
+    nakkiran2020,
+    nguyen2023,
+    papyan2020,
+    zhao2026,
+    zhu2021,
+)
 from nclib.claims.verdict import Claim, Verdict
 
 ALL: tuple[Claim, ...] = (
-    *papyan2020.CLAIMS, *zhu2021.CLAIMS, *bardazzi2026.CLAIMS, *nakkiran2020.CLAIMS, *zhao2026.CLAIMS,
-    *jiang2023.CLAIMS,
+    *papyan2020.CLAIMS, *galanti2022.CLAIMS, *hui2022.CLAIMS, *han2022.CLAIMS, *nguyen2023.CLAIMS,
+    *zhu2021.CLAIMS, *bardazzi2026.CLAIMS, *nakkiran2020.CLAIMS, *zhao2026.CLAIMS, *jiang2023.CLAIMS,
 )  # fmt: skip
 """Every registered claim, in the order of the scoreboard."""
 

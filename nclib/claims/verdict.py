@@ -122,8 +122,13 @@ def final_epoch(rows: pd.DataFrame) -> pd.Series:
 
 
 def terminal_epoch(rows: pd.DataFrame, at_most: float = 0.0) -> pd.Series:
-    """Each run's first measured epoch with training error at most `at_most`; Missing when a run has none."""
+    """Each run's first measured epoch with training error at most `at_most`; Missing when a run has none.
+
+    The error is that on the labels trained on, which under label noise are the noisy ones.
+    """
     errors = select(rows, metric="error", split="train", layer="features")
+    if (errors.labels == "noisy").any():
+        errors = select(errors, labels="noisy")
     reached = errors[errors.value <= at_most].groupby("run").epoch.min()
     absent = rows.run.nunique() - len(reached)
     if absent or reached.empty:

@@ -5,6 +5,8 @@ import pandas as pd
 from nclib.claims.bardazzi2026.controls import FACTORS, WIDTH
 from nclib.claims.bardazzi2026.study import EPOCHS, NOISY, OWN, TRAINING, frame_at_end, in_full, judged_runs
 from nclib.claims.bardazzi2026.study import claim as _claim
+from nclib.claims.terminal_phase import Runs, against, varied
+from nclib.claims.terminal_phase import claim as _on_images
 from nclib.claims.verdict import Verdict, judged, mean_over_seeds
 
 
@@ -23,7 +25,62 @@ def _adamw_collapses_less(table: pd.DataFrame) -> Verdict:
     )
 
 
+_SGD, _ADAM, _ADAMW = varied(), varied(optimizer="adam", lr=1e-3), varied(optimizer="adamw", lr=1e-3)
+_NONE, _MUCH = varied(weight_decay=0.0), varied(weight_decay=2e-3)
+WHOLE = {"split": "none", "labels": "none", "layer": "all"}
+
+
+def _compared(
+    name: str, statement: str, place: str, metric: str, runs: Runs, others: Runs, published: str, *,
+    above: float | None = None, below: float | None = None, what: str = "AdamW over SGD",
+):  # fmt: skip
+    bound = f"above {above:g}" if above is not None else f"below {below:g}"
+    where = {"where": WHOLE} if metric == "nc0_row_sum" else {}
+    measured = {"nc0_row_sum": "‖Wᵀ1‖", "nc1_pinv": "Tr(Σ_W Σ_B⁺)/K", "nc3_frobenius": "‖W/‖W‖ − M/‖M‖‖_F"}
+    label = measured.get(metric, "distance of the classifiers' Gram from the simplex")
+    threshold = {"above": above} if above is not None else {"below": below}
+    return _on_images(
+        name, statement, place, f"{label}, {what}, last epoch", bound,
+        against(metric, runs, others, **where, **threshold), published, source="zhao2026", page="12_what_it_needs",
+    )  # fmt: skip
+
+
+_OPTIMISER, _DECAY = "table 2 (ResNet-9 on FashionMNIST)", "fig. 5"
+_MUCH_OVER_NONE = "weight decay 2e-3 over none"
+
 CLAIMS = (
+    _compared(
+        "adamw-row-sum", "Under AdamW the classifier's rows do not come to sum to zero.", _OPTIMISER,
+        "nc0_row_sum", _ADAMW, _SGD, "5.33 / 2.1e-4", above=10,
+    ),
+    _compared(
+        "adam-row-sum", "Under Adam the classifier's rows sum to zero less well than under SGD.", _OPTIMISER,
+        "nc0_row_sum", _ADAM, _SGD, "0.34 / 2.1e-4", above=10, what="Adam over SGD",
+    ),
+    _compared(
+        "adamw-nc1", "Under AdamW variability collapses less than under SGD (NC1).", _OPTIMISER,
+        "nc1_pinv", _ADAMW, _SGD, "0.20 / 0.05", above=1,
+    ),
+    _compared(
+        "adamw-nc2", "Under AdamW the classifiers stay further from the simplex than under SGD (NC2).", _OPTIMISER,
+        "nc2_etf_weights", _ADAMW, _SGD, "0.54 / 0.29", above=1,
+    ),
+    _compared(
+        "adamw-nc3", "Under AdamW classifiers and means stay further apart than under SGD (NC3).", _OPTIMISER,
+        "nc3_frobenius", _ADAMW, _SGD, "0.78 / 0.35", above=1,
+    ),
+    _compared(
+        "decay-row-sum", "More weight decay brings the sum of the classifier's rows closer to zero.", _DECAY,
+        "nc0_row_sum", _MUCH, _NONE, "0.31 / 1.75", below=1, what=_MUCH_OVER_NONE,
+    ),
+    _compared(
+        "decay-nc2", "More weight decay brings the classifiers closer to the simplex (NC2).", _DECAY,
+        "nc2_etf_weights", _MUCH, _NONE, "0.22 / 0.56", below=1, what=_MUCH_OVER_NONE,
+    ),
+    _compared(
+        "decay-nc3", "More weight decay brings classifiers and means closer together (NC3).", _DECAY,
+        "nc3_frobenius", _MUCH, _NONE, "0.30 / 0.65", below=1, what=_MUCH_OVER_NONE,
+    ),
     _claim(
         "adamw-collapses-less", "Adam with coupled weight decay collapses; with decoupled decay (AdamW) it does not.",
         "abstract",

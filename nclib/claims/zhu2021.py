@@ -2,6 +2,8 @@
 
 import pandas as pd
 
+from nclib.claims.terminal_phase import NOISY, at_end, varied
+from nclib.claims.terminal_phase import claim as _on_images
 from nclib.claims.verdict import Claim, Missing, Verdict, every_run, evidence, final_epoch, judged, per_run
 
 ALL_OF = {"split": "train", "labels": "clean", "layer": "all"}
@@ -95,5 +97,10 @@ CLAIMS = (
         "threshold", "With K√(nλ_Wλ_H) ≥ 1 the only minimiser is zero.", "derived from theorem 3.1",
         "largest ‖W‖² at the end over all runs beyond the threshold", "below 1e-6",
         _worst("weight_norm_squared", ALL_OF, 1e-6, beyond=True),
+    ),
+    _on_images(
+        "random-labels", "A network that can memorise completely random labels collapses on them, too (NC1).",
+        "abstract; fig. 4", "Tr(Σ_W Σ_B⁺)/K on the random labels at the last epoch", "below 0.2",
+        at_end("nc1_pinv", 0.2, varied(label_noise=1.0), NOISY), source="zhu2021", page="12_what_it_needs",
     ),
 )  # fmt: skip

@@ -19,6 +19,7 @@ __all__ = [
     "available",
     "checksum",
     "class_balanced",
+    "class_names",
     "load",
     "mnist1d",
     "names",
@@ -35,6 +36,28 @@ _LOADERS: dict[str, Callable[[str], Dataset]] = {
     "cifar10": lambda split: load_cifar(CIFAR10, split),
     "cifar100": lambda split: load_cifar(CIFAR100, split),
 }
+
+
+_CLOTHES = (
+    "T-shirt", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
+)  # fmt: skip
+_CLASS_NAMES = {
+    "fashion_mnist": _CLOTHES,
+    "fashion_mnist_subset": _CLOTHES,
+    "cifar10": (
+        "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
+    ),
+}  # fmt: skip
+
+
+def class_names(name: str) -> tuple[str, ...]:
+    """The words for a dataset's ten classes, in the order of its labels: the source's, or the digits.
+
+    Raises ValueError for a dataset with other than ten classes, and for an unknown name.
+    """
+    if name not in _LOADERS or name == "cifar100":
+        raise ValueError(f"there are no names for ten classes of {name!r}")
+    return _CLASS_NAMES.get(name, tuple("0123456789"))
 
 
 def names() -> tuple[str, ...]:

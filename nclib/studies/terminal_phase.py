@@ -4,10 +4,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
 
 from nclib import data as datasets
 from nclib import studies
-from nclib.measure import Split, measure, measure_layers, model_norms
+from nclib.data import Dataset
+from nclib.geometry import simplex_points
+from nclib.measure import (
+    Split,
+    class_spectra,
+    features,
+    measure,
+    measure_layers,
+    measure_mse,
+    measure_robustness,
+    model_norms,
+)
 from nclib.models import build
 from nclib.runs import Run
 from nclib.stats import ClassStats
@@ -23,6 +36,24 @@ COSTS = {"resnet18": 1.0, "vgg11": 0.35, "densenet40": 13.0}
 """Networks that can be trained, and the time of a step at width 16 on a core, in that of ResNet-18."""
 
 
+SHOWN = 20
+"""Training images of each class whose features are kept, at every measured epoch, in the simplex's own axes."""
+
+
+def cross_entropy(logits: Float[Tensor, "n K"], y: Int[Tensor, " n"]) -> Float[Tensor, ""]:
+    """Mean cross-entropy in nats."""
+    return nn.functional.cross_entropy(logits, y)
+
+
+def mse(logits: Float[Tensor, "n K"], y: Int[Tensor, " n"]) -> Float[Tensor, ""]:
+    """Squared distance of logits from one-hot labels, mean over samples *and* classes, as torch's own."""
+    target = nn.functional.one_hot(y, logits.shape[1])
+    return nn.functional.mse_loss(logits.float(), target.float())
+
+
+LOSSES = {"cross_entropy": cross_entropy, "mse": mse}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Params(StudyParams):
     """Defaults are the published protocol where it fits two CPU cores; what was cut down says so."""
@@ -33,8 +64,12 @@ class Params(StudyParams):
     train_size: int = param(10_000, min=20)  # ours: class-balanced draw; papyan2020 uses all 60,000
     data_seed: int = param(0, min=0)  # owns that draw: every seed trains on the same images
     architecture: str = param("resnet18", choices=tuple(COSTS))  # papyan2020
-    # ours: channels of the first stage, papyan2020 has 64; of densenet40 the growth rate, 12 in its source
+    # ours: channels of the first stage, papyan2020 has 64; of densenet40 the growth, which is 12 in huang2017
     width: int = param(16, min=1)
+    # papyan2020; han2022 has mse
+    loss: str = param("cross_entropy", choices=tuple(LOSSES), absent="cross_entropy")
+    # papyan2020 has none; 1: completely random labels, as zhu2021 draws them
+    label_noise: float = param(0.0, min=0, max=1, absent=0.0)
     optimizer: str = param("sgd", choices=OPTIMIZERS[:3])  # papyan2020
     lr: float = param(0.0679, above=0)  # papyan2020's notebook: point 20 of 25 log-spaced in [1e-4, 0.25]
     momentum: float = param(0.9, min=0, max=1)  # papyan2020
@@ -46,6 +81,8 @@ class Params(StudyParams):
     layer_measurements: int = param(6, min=2)  # of these, epochs at which every layer is measured
     # ours: of training only; measured in float32
     precision: str = param("bfloat16", choices=tuple(PRECISIONS))
+    # ours: test images attacked by DeepFool when every layer is measured, and at the first zero training error
+    attacked: int = param(0, min=0, absent=0)
 
 
 SMOKE = Params(
@@ -56,6 +93,7 @@ SMOKE = Params(
     measurements=3,
     layer_measurements=2,
     precision="float64",
+    attacked=10,
 )
 """The smallest run that exercises everything, in float64: what `nclib.studies.smoke` holds the code to."""
 
@@ -76,15 +114,33 @@ def trajectory(params: Params) -> Run:
     return studies.trajectory("terminal_phase", params)
 
 
+def training_set(params: Params) -> Dataset:
+    """The images trained on: a class-balanced draw where not all are, with the labels that the seed permutes."""
+    images = datasets.load(params.dataset, "train")
+    if params.train_size < len(images):
+        drawn = studies.generator("subset", params.data_seed)
+        images = datasets.class_balanced(images, params.train_size, drawn)
+    noise = studies.generator("noise", params.seed)
+    return datasets.with_label_noise(images, params.label_noise, "permuted", noise)
+
+
+def measured_epochs(params: Params) -> tuple[tuple[int, ...], set[int]]:
+    """All epochs that are measured, log-spaced, and those of them at which every layer is."""
+    pauses = log_spaced(params.epochs, params.measurements)
+    steps = params.layer_measurements - 1
+    return pauses, {pauses[round(i * (len(pauses) - 1) / steps)] for i in range(steps + 1)}
+
+
 def run(params: Params, *, folder: Path, device: torch.device) -> tuple[list[dict], dict]:
-    """Train once and return rows and arrays: class means and classifiers at every measured epoch."""
+    """Train once and return rows and arrays.
+
+    Arrays, at every measured epoch, `epochs`: the training error `error` (E,) on the labels trained on, `means`
+    and `weights` (E, K, d), and the two and a sample of features, labelled `feature_labels`, in the simplex's own
+    axes, as `geometry.simplex_points` gives them. At the epochs with every layer measured, `layer_epochs`:
+    eigenvalues of Sigma_W and Sigma_B, as `measure.class_spectra` gives them.
+    """
     dtype, autocast = PRECISIONS[params.precision]
-    train_set = datasets.load(params.dataset, "train")
-    if params.train_size < len(train_set):
-        train_set = datasets.class_balanced(
-            train_set, params.train_size, studies.generator("subset", params.data_seed)
-        )
-    test_set = datasets.load(params.dataset, "test")
+    train_set, test_set = training_set(params), datasets.load(params.dataset, "test")
     K = train_set.num_classes
     model = build(
         params.architecture,
@@ -93,39 +149,59 @@ def run(params: Params, *, folder: Path, device: torch.device) -> tuple[list[dic
         width=params.width,
         generator=studies.generator("init", params.seed),
     ).to(device, dtype)
-    x = train_set.x.to(device, dtype)
-    x_test = test_set.x.to(device, dtype)
+    x, x_test = train_set.x.to(device, dtype), test_set.x.to(device, dtype)
     y, y_test = train_set.y.to(device), test_set.y.to(device)
+    given = "noisy" if params.label_noise else "clean"
+    labels = {given: y, "clean": train_set.y_clean.to(device)}
+    shown = torch.cat([(y == k).nonzero().flatten()[:SHOWN] for k in range(K)])
 
     checkpoint = Checkpoint(folder / "checkpoint.pt")
-    rows, means, weights = (checkpoint.setdefault(name, []) for name in ("rows", "means", "weights"))
-    pauses = log_spaced(params.epochs, params.measurements)
-    layer_pauses = {
-        pauses[round(i * (len(pauses) - 1) / (params.layer_measurements - 1))]
-        for i in range(params.layer_measurements)
-    }
+    rows, kept = checkpoint.setdefault("rows", []), checkpoint.setdefault("arrays", {})
+    pauses, layer_pauses = measured_epochs(params)
     optimizer = make_optimizer(
         model, params.optimizer, lr=params.lr, weight_decay=params.weight_decay, momentum=params.momentum
     )
     for epoch in train(
         model, x, y,
         optimizer=optimizer, schedule=params.schedule, epochs=params.epochs, batch_size=params.batch_size,
-        generator=studies.generator("order", params.seed), pauses=pauses,
+        generator=studies.generator("order", params.seed), pauses=pauses, loss=LOSSES[params.loss],
         drop_last=params.train_size >= params.batch_size, autocast=autocast, checkpoint=checkpoint,
     ):  # fmt: skip
         statistics: dict[str, ClassStats] = {}
-        new = list(measure(model, Split("train", x, {"clean": y}), num_classes=K, statistics=statistics))
-        new += measure(model, Split("test", x_test, {"clean": y_test}, references=statistics), num_classes=K)
+        new = list(measure(model, Split("train", x, labels), num_classes=K, statistics=statistics))
+        stats = statistics[given]
+        test = Split("test", x_test, {"clean": y_test}, references={"clean": stats})
+        new += measure(model, test, num_classes=K)
         new += model_norms(model)
+        error = _training_error(new, given)
+        arrays = {
+            "epochs": epoch,
+            "error": error,
+            "means": stats.mu.float(),
+            "weights": model.head.weight.detach().float(),
+        }
+        points = simplex_points(stats.mu, model.head.weight.detach(), features(model, x[shown]))
+        arrays |= {name: value.half() for name, value in points.items()}
+        if params.loss == "mse":
+            new += measure_mse(model, "train", x, labels[given], num_classes=K, decay=params.weight_decay)
         if epoch in layer_pauses:
-            new += measure_layers(model, "train", x, {"clean": y}, num_classes=K)
+            new += measure_layers(model, "train", x, labels, num_classes=K)
             new += measure_layers(model, "test", x_test, {"clean": y_test}, num_classes=K)
+            arrays |= {"layer_epochs": epoch} | class_spectra(model, x, y, num_classes=K)
+        first = error == 0 and 0 not in kept.get("error", ())
+        if params.attacked and (epoch in layer_pauses or first):
+            new += measure_robustness(model, "test", x_test[: params.attacked])
         rows.extend(row | {"epoch": epoch} for row in new)
-        means.append(statistics["clean"].mu.float().cpu())
-        weights.append(model.head.weight.detach().float().cpu())
-    arrays = {
-        "epochs": torch.tensor(pauses).numpy(),
-        "means": torch.stack(means).numpy(),
-        "weights": torch.stack(weights).numpy(),
-    }
-    return rows, arrays
+        for name, value in arrays.items():
+            kept.setdefault(name, []).append(torch.as_tensor(value).cpu())
+    kept["feature_labels"] = list(y[shown].cpu())
+    return rows, {name: torch.stack(values).numpy() for name, values in kept.items()}
+
+
+def _training_error(rows: list[dict], labels: str) -> float:
+    (error,) = (
+        row["value"]
+        for row in rows
+        if row["metric"] == "error" and row["split"] == "train" and row["labels"] == labels
+    )
+    return error

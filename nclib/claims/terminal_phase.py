@@ -1,0 +1,129 @@
+"""What claims about the terminal phase share: which runs are judged, between which epochs, and how it is put."""
+
+from collections.abc import Callable
+
+import pandas as pd
+
+from nclib.claims.verdict import (
+    MIN_SEEDS,
+    Claim,
+    Missing,
+    Verdict,
+    by_seed,
+    evidence,
+    final_epoch,
+    judged,
+    mean_over_seeds,
+    per_run,
+    terminal_epoch,
+)
+
+SMALL = {"train_size": 10_000, "width": 8, "epochs": 75, "lr": 0.0679}
+"""The scale at which one thing after the other is varied."""
+SCALES = (
+    {"train_size": 60_000, "width": 64, "epochs": 350, "lr": 0.0679},  # papyan2020's own
+    {"train_size": 60_000, "width": 16, "epochs": 120, "lr": 0.0679},
+    {"train_size": 10_000, "width": 16, "epochs": 75, "lr": 0.0679},
+)
+"""Sizes of the main runs: judged is the first at which three seeds are recorded."""
+PROTOCOL = {
+    "dataset": "fashion_mnist", "architecture": "resnet18", "optimizer": "sgd", "momentum": 0.9, "weight_decay": 5e-4,
+    "schedule": "step", "batch_size": 128, "loss": "cross_entropy", "label_noise": 0.0,
+}  # fmt: skip
+"""What every run has in common, but for the one thing that is varied."""
+TRAIN = {"split": "train", "labels": "clean", "layer": "features"}
+NOISY = TRAIN | {"labels": "noisy"}
+TEST = {"split": "test", "labels": "clean", "layer": "features"}
+THROUGH = "last epoch over first epoch of zero training error"
+
+Runs = Callable[[pd.DataFrame], pd.DataFrame]
+
+
+def largest(table: pd.DataFrame) -> pd.DataFrame:
+    """The main runs at the largest scale with three seeds; Missing where no scale has them."""
+    reason = Missing("nothing recorded yet")
+    for scale in SCALES:
+        try:
+            rows = evidence(table, **PROTOCOL | scale)
+        except Missing as missing:
+            reason = missing
+            continue
+        seeds = rows.seed.nunique()
+        if seeds >= MIN_SEEDS:
+            return rows
+        reason = Missing(f"{seeds} of at least {MIN_SEEDS} seeds recorded")
+    raise reason
+
+
+def varied(**what: object) -> Runs:
+    """The runs at the small scale in which this is otherwise."""
+    return lambda table: evidence(table, **PROTOCOL | SMALL | what)
+
+
+def falls(metric: str, below: float, runs: Runs = largest, where: dict[str, str] = TRAIN):
+    """Judge a metric at the last epoch over its value at the first epoch of zero training error."""
+    return through(metric, runs, where, below=below)
+
+
+def through(metric: str, runs: Runs = largest, where: dict[str, str] = TRAIN, **threshold: float):
+    """The same with any threshold: `below` or `above`."""
+
+    @judged
+    def judge(table: pd.DataFrame) -> Verdict:
+        rows = runs(table)
+        start = per_run(rows, metric, terminal_epoch(rows), **where)
+        end = per_run(rows, metric, final_epoch(rows), **where)
+        return mean_over_seeds(by_seed(end / start, rows), ratio=True, **threshold)
+
+    return judge
+
+
+def at_end(metric: str, below: float, runs: Runs = largest, where: dict[str, str] = TRAIN):
+    """Judge a metric at the last epoch of runs that reach zero training error."""
+
+    @judged
+    def judge(table: pd.DataFrame) -> Verdict:
+        rows = runs(table)
+        terminal_epoch(rows)  # a run that never enters the terminal phase says nothing about it
+        return mean_over_seeds(by_seed(per_run(rows, metric, final_epoch(rows), **where), rows), below=below)
+
+    return judge
+
+
+def against(metric: str, runs: Runs, others: Runs, where: dict[str, str] = TRAIN, **threshold: float):
+    """Judge a metric at the last epoch over that of other runs with the same seed."""
+
+    @judged
+    def judge(table: pd.DataFrame) -> Verdict:
+        these, those = (
+            by_seed(per_run(rows, metric, final_epoch(rows), **where), rows)
+            for rows in (runs(table), others(table))
+        )
+        paired = these.index.intersection(those.index)
+        return mean_over_seeds(these[paired] / those[paired], ratio=True, **threshold)
+
+    return judge
+
+
+def error_change(runs: Runs = largest):
+    """Judge the test error at the last epoch minus that at the first epoch of zero training error."""
+
+    @judged
+    def judge(table: pd.DataFrame) -> Verdict:
+        rows = runs(table)
+        start = per_run(rows, "error", terminal_epoch(rows), **TEST)
+        end = per_run(rows, "error", final_epoch(rows), **TEST)
+        return mean_over_seeds(by_seed(end - start, rows), below=0.0)
+
+    return judge
+
+
+def claim(
+    name: str, statement: str, place: str, measure: str, predicate: str, judge, published: str = "", **more
+) -> Claim:
+    """A claim on this study; of papyan2020 in its first chapter unless `more` says otherwise."""
+    common = {"source": "papyan2020", "study": "terminal_phase", "page": "10_terminal_phase"} | more
+    return Claim(
+        id=f"{common['source']}-{name}", statement=statement, place=place, measure=measure, predicate=predicate,
+        judge=judge, published=published, **common,
+    )  # fmt: skip
