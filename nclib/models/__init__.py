@@ -52,10 +52,10 @@ def build(
     """The network of this name, its initial weights drawn from `generator` (on the CPU) alone.
 
     name: "resnet18", "vgg11", "densenet40", "mlp", "resnet1d" or "cnn1d". `width`, `depth`, `batch_norm` and
-    `feature_dim` have the defaults of the class that is built; `feature_dim` belongs to resnet18, resnet1d and
-    the MLP; `depth`, `batch_norm` and `in_features` (required there) belong
-    to the MLP, which flattens its inputs and so ignores `in_channels`; `projector` belongs to resnet1d. An
-    unknown name, a size below 1, or an option that the network does not have raises ValueError.
+    `feature_dim` have the defaults of the class that is built. `feature_dim` belongs to resnet18, resnet1d and
+    the MLP, `projector` to resnet1d; `depth`, `batch_norm` and `in_features` (required there) belong to the
+    MLP, which flattens its inputs and so ignores `in_channels`. An unknown name, a size below 1, or an option
+    that the network does not have raises ValueError.
     """
     if name not in _NETWORKS:
         nearest = difflib.get_close_matches(str(name).lower(), _NETWORKS, n=1, cutoff=0.0)[0]
