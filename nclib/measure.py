@@ -8,13 +8,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from nclib.geometry import one_vs_rest_margin, simplex_gram
+from nclib.geometry import one_vs_rest_margin
 from nclib.metrics import nc
 from nclib.metrics.mse import mse_decomposition, snr_spread
-from nclib.metrics.separation import class_separation, collapse_onto_means
-from nclib.metrics.spectrum import effective_rank, participation_ratio
 from nclib.robustness import deepfool
 from nclib.stats import ClassStats
+from nclib.streams import classification, measure_kept, measure_stream
 
 FEATURE_MEMORY = 2 * 2**30
 """Bytes of float32 features kept in memory; a split with more passes through the network for every pass over them."""
@@ -67,34 +66,16 @@ def measure(
 def _measure_labels(
     model: nn.Module, split: Split, label_set: str, y: Tensor, K: int, kept: list[Tensor] | None
 ) -> tuple[dict[str, float], ClassStats | None]:
-    head = head_of(model)
+    head, reference = head_of(model), (split.references or {}).get(label_set)
 
     def passes() -> Iterator[tuple[Tensor, Tensor]]:
         return zip(kept or _features(model, split.x), y.split(_BATCH), strict=True)
 
-    values = _classification(head, passes())
     if torch.bincount(y, minlength=K).min() == 0:
-        return values, None
-    if kept is not None:
-        H = torch.cat(kept)
-        stats, X, scores = ClassStats.with_coordinates(H, y, K, head.W)
-        decisions = nc.Decisions.from_coordinates(X, stats.M @ stats.basis.T, y, scores, head)
-        norm = H.double().square().sum(1).mean()
-    else:
-        stats = _sum(ClassStats.of(H, labels, K) for H, labels in passes())
-        decisions = _sum(nc.Decisions.of(stats, head, H, labels) for H, labels in passes())
-        # mean |h|^2 = within scatter + the means' own
-        norm = stats.trace_Sigma_W + (stats.n @ stats.mu.square().sum(1)) / stats.N
-    values |= nc.collapse_metrics(stats, decisions, head) | shape_metrics(stats, head)
-    values["mean_feature_norm_squared"] = float(norm)
-    values["class_separation"] = class_separation(passes(), K)
-    reference = (split.references or {}).get(label_set)
-    if reference is not None:
-        against = _sum(nc.Decisions.of(reference, head, H, labels) for H, labels in passes())
-        values["ncc_accuracy_train_means"] = against.ncc_correct / against.N
-        values["nc4_mismatch_train_means"] = against.mismatches / against.N
-        values |= collapse_onto_means(reference, passes())
-    return values, stats
+        return classification(head, passes()), None
+    if kept is None:
+        return measure_stream(head, passes, num_classes=K, reference=reference)
+    return measure_kept(head, kept, y, num_classes=K, reference=reference)
 
 
 def features(model: nn.Module, x: Float[Tensor, "n ..."]) -> Float[Tensor, "n d"]:
@@ -133,59 +114,6 @@ def _features(model: nn.Module, x: Tensor) -> Iterator[Tensor]:
 def _exact_convolutions() -> AbstractContextManager[None]:
     # cuDNN by default takes float32 for TF32, with 10 of the mantissa's 23 bits.
     return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
-
-
-def _sum(items: Iterator):
-    total = next(items)
-    for item in items:
-        total = total + item
-    return total
-
-
-def _classification(head: nc.Head, batches: Iterator[tuple[Tensor, Tensor]]) -> dict[str, float]:
-    """Error, mean cross-entropy, and the one-versus-rest margin z_y - max_{k != y} z_k, in float64."""
-    N = wrong = 0
-    loss = margin_sum = 0.0
-    margin_min = float("inf")
-    for H, y in batches:
-        logits = H.double() @ head.W.T
-        if head.b is not None:
-            logits += head.b
-        own = logits.gather(1, y[:, None]).squeeze(1)
-        best_other = logits.scatter(1, y[:, None], -torch.inf).amax(1)
-        margin = own - best_other
-        N += len(y)
-        wrong += int((logits.argmax(1) != y).sum())
-        loss += float(nn.functional.cross_entropy(logits, y, reduction="sum"))
-        margin_sum += float(margin.sum())
-        margin_min = min(margin_min, float(margin.min()))
-    return {"error": wrong / N, "loss": loss / N, "margin_mean": margin_sum / N, "margin_min": margin_min}
-
-
-def shape_metrics(stats: ClassStats, head: nc.Head) -> dict[str, float]:
-    r"""What the slide study measures in its own way, and the dimension the class means use.
-
-    `nc2_gram_frobenius`: $\|\cos - \frac{K}{K-1}(I - \frac1K 11^\top)\|_F$ of means about the sample mean,
-    unnormalised.
-    `nc3_rows_uncentred`: Frobenius distance of W and *uncentred* means, both with unit rows.
-    `nc2_cos_std_weights`: standard deviation of cos(w_c, w_c'), ddof 1, over unordered pairs.
-    `global_mean_ratio`: $\|\mu_G\|$ over the mean $\|\mu_c - \mu_G\|$.
-    """
-    M = stats.mu - stats.mu_S
-    U = nn.functional.normalize(M, dim=1, eps=0)
-    gram = U @ U.T
-    rows = nn.functional.normalize(head.W, dim=1, eps=0) - nn.functional.normalize(stats.mu, dim=1, eps=0)
-    mean_gram = stats.M @ stats.M.T
-    values = {
-        "nc2_gram_frobenius": torch.linalg.matrix_norm(gram - simplex_gram(stats.K).to(gram)),
-        "nc3_rows_uncentred": torch.linalg.matrix_norm(rows),
-        "nc2_cos_std_weights": nc.cos_std(head.W),
-        "participation_ratio_means": participation_ratio(mean_gram),
-        "effective_rank_means": effective_rank(mean_gram),
-        "global_mean_ratio": torch.linalg.vector_norm(stats.mu_G)
-        / torch.linalg.vector_norm(stats.M, dim=1).mean(),
-    }
-    return {name: float(value) for name, value in values.items()}
 
 
 def pooled_layers(model: nn.Module, x: Tensor) -> dict[str, Float[Tensor, "n p"]]:

@@ -1,5 +1,8 @@
 """nclib.metrics.separation: collapse of other samples onto class means, and separation by cosine distance."""
 
+from functools import reduce
+from operator import add
+
 import pytest
 import reference
 import torch
@@ -8,7 +11,7 @@ from samplers import at, class_means, clusters, collapsed, generator, isotropic,
 
 from nclib.geometry import random_rotation, simplex_etf
 from nclib.metrics.nc import nc1_trace_ratio
-from nclib.metrics.separation import class_separation, collapse_onto_means
+from nclib.metrics.separation import Directions, Onto
 from nclib.stats import ClassStats
 
 K, D = 4, 6
@@ -17,14 +20,16 @@ both_samples = pytest.mark.parametrize("make", [clusters, unbalanced])
 
 def onto(train, H, y, batch=10_000):
     """(weak, strong) of test features on the means of training features."""
-    batches = zip(H.split(batch), y.split(batch), strict=True)
-    values = collapse_onto_means(ClassStats.of(*train, K), batches)
+    stats = ClassStats.of(*train, K)
+    parts = [Onto.of(stats, *part) for part in zip(H.split(batch), y.split(batch), strict=True)]
+    values = reduce(add, parts).metrics(stats)
     assert list(values) == ["test_collapse_weak", "test_collapse_strong"]
     return tuple(values.values())
 
 
 def separation(H, y, batch=10_000, classes=K):
-    return class_separation(zip(H.split(batch), y.split(batch), strict=True), classes)
+    parts = [Directions.of(*part, classes) for part in zip(H.split(batch), y.split(batch), strict=True)]
+    return reduce(add, parts).separation()
 
 
 # Test features on training means
@@ -100,7 +105,7 @@ def test_rotation_scale_and_order_do_not_matter():
 
 def test_means_that_coincide_are_no_scale_to_measure_by():
     flat = ClassStats.of(*at(torch.ones(K, D).double()), K)
-    values = collapse_onto_means(flat, [clusters(K, D)])
+    values = Onto.of(flat, *clusters(K, D)).metrics(flat)
     assert all(value != value for value in values.values())
 
 
