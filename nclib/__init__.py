@@ -9,11 +9,25 @@ __version__ = "0.1.0"
 
 _EXPORTS = {
     "measure_features": "nclib.metrics.nc",
+    "measure_model": "nclib.own.measuring",
+    "Trajectory": "nclib.own.trajectory",
     "ClassStats": "nclib.stats",
     "cka": "nclib.metrics.cka",
     "simplex_etf": "nclib.geometry",
 }
-_SUBPACKAGES = {"claims", "data", "geometry", "measure", "metrics", "models", "notebooks", "plots", "runs"}
+_SUBPACKAGES = {
+    "claims",
+    "classification",
+    "data",
+    "geometry",
+    "measure",
+    "metrics",
+    "models",
+    "notebooks",
+    "own",
+    "plots",
+    "runs",
+}
 _SUBPACKAGES |= {"stats", "studies", "tables", "theory", "training"}
 
 __all__ = sorted(_EXPORTS)

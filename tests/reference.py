@@ -171,6 +171,23 @@ def collapse_onto_means(train_H, train_y, H, y):
     }
 
 
+def classification(H, y, W, b):
+    """Error, loss, margins and the features' size: what nclib.measure_model gives besides, one sample at a time."""
+    losses, margins, wrong = [], [], 0
+    for h, k in zip(np.asarray(H), y, strict=True):
+        z = [float(w @ h) + beta for w, beta in zip(W, b, strict=True)]
+        losses.append(np.log(sum(np.exp(v - z[k]) for v in z)))
+        margins.append(z[k] - max(v for j, v in enumerate(z) if j != k))
+        wrong += int(np.argmax(z)) != k
+    return {
+        "error": wrong / len(y),
+        "loss": np.mean(losses),
+        "margin_mean": np.mean(margins),
+        "margin_min": min(margins),
+        "mean_feature_norm_squared": np.mean([h @ h for h in np.asarray(H)]),
+    }
+
+
 def linear_kernel(X):
     return np.array([[float(u @ v) for v in X] for u in X])
 

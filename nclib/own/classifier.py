@@ -1,0 +1,150 @@
+"""The linear classifier inside any network, and the features that the network hands it."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+def classifier_named(model: nn.Module, named: nn.Module | str) -> nn.Linear:
+    """The `nn.Linear` of the model that is meant by a module of it, or by its dotted name.
+
+    Raises ValueError, with the names to choose from, when it is none.
+    """
+    linear = _linear(model)
+    chosen = linear.get(named) if isinstance(named, str) else named
+    if not any(chosen is m for m in linear.values()):
+        meant = repr(named) if isinstance(named, str) else f"the given {type(named).__name__}"
+        raise ValueError(f"{meant} is no nn.Linear of the model, which has {_listed(linear)}")
+    return chosen
+
+
+def last_classifier(model: nn.Module, inputs: Tensor) -> nn.Linear:
+    """The last `nn.Linear` of `model.modules()` that a forward pass calls.
+
+    Raises ValueError, with the names to choose from, when the forward pass calls none, or calls another one
+    last: then it is not clear which one the logits come from.
+    """
+    linear = _linear(model)
+    called = _called(model, inputs, linear)
+    candidates = {name: m for name, m in linear.items() if any(m is c for c in called)}
+    if not candidates:
+        raise ValueError(f"the forward pass calls no nn.Linear of the model, which has {_listed(linear)}")
+    *_, last = candidates.values()
+    if last is not called[-1]:
+        raise ValueError(
+            "which nn.Linear is the classifier is not clear, as the one called last is not the last of the "
+            f"model's modules: name it with classifier=..., one of {_listed(candidates)}"
+        )
+    return last
+
+
+def _linear(model: nn.Module) -> dict[str, nn.Linear]:
+    linear = {name: m for name, m in model.named_modules() if isinstance(m, nn.Linear)}
+    if not linear:
+        raise ValueError(
+            "the model has no nn.Linear: collapse is measured at the input of a linear classifier"
+        )
+    return linear
+
+
+def _called(model: nn.Module, inputs: Tensor, linear: Mapping[str, nn.Linear]) -> list[nn.Module]:
+    """Those that one forward pass calls, in the order of the calls."""
+    called: list[nn.Module] = []
+    handles = [m.register_forward_pre_hook(lambda module, _: called.append(module)) for m in linear.values()]
+    try:
+        model(inputs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return called
+
+
+def _listed(modules: Mapping[str, nn.Linear]) -> str:
+    """Their names, the last ten where there are more: a classifier stands at the end."""
+    # The name of a model that is itself an nn.Linear is empty.
+    names = [name or "the model itself" for name in modules]
+    return ("..., " if len(names) > 10 else "") + ", ".join(names[-10:])
+
+
+class Tap:
+    """Features of a network batch by batch: what its classifier is given in a forward pass.
+
+    Made by `tapped`, which removes the hook again.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self._model = model
+        self._taken: list[Tensor] = []
+
+    def take(self, _: nn.Module, args: tuple, kwargs: dict) -> None:
+        """The forward pre-hook: it keeps the classifier's input and changes nothing."""
+        self._taken.append(args[0] if args else kwargs["input"])
+
+    def features(self, inputs: Tensor) -> Float[Tensor, "n d"]:
+        """The classifier's input for one batch.
+
+        Raises ValueError when the classifier is not called exactly once, or is given anything but (n, d).
+        """
+        self._taken.clear()
+        self._model(inputs)
+        if len(self._taken) != 1:
+            raise ValueError(
+                f"the forward pass calls the classifier {len(self._taken)} times: its input is the features only "
+                "where it is called once"
+            )
+        H = self._taken.pop()
+        if H.ndim != 2:
+            raise ValueError(
+                f"the classifier is given features of shape {tuple(H.shape)}, not (n, d): pool them, or choose one "
+                "position, before the classifier"
+            )
+        return H
+
+
+@contextmanager
+def tapped(model: nn.Module, classifier: nn.Linear) -> Iterator[Tap]:
+    """A `Tap` of the classifier's input; the hook is removed on leaving, after an error too."""
+    tap = Tap(model)
+    handle = classifier.register_forward_pre_hook(tap.take, with_kwargs=True)
+    try:
+        yield tap
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def at_rest(model: nn.Module, device: torch.device | str | None = None) -> Iterator[torch.device]:
+    """The model in eval mode on a device, without gradients and autocast; all is as it was on leaving.
+
+    That holds for the mode of every submodule. The device defaults to that of the model's first parameter or
+    buffer. Raises ValueError for a device that is not there, or that a model spread over several is to go to.
+    """
+    homes = [t.device for t in (*model.parameters(), *model.buffers())] or [torch.device("cpu")]
+    if device is not None and len(set(homes)) > 1:
+        raise ValueError("the model is spread over several devices: measure it there, without device=...")
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        target = _moved(model, device) if device is not None else homes[0]
+        model.eval()
+        with torch.no_grad(), torch.autocast(target.type, enabled=False):
+            yield target
+    finally:
+        for module, training in modes:
+            module.training = training
+        if device is not None:
+            model.to(homes[0])
+
+
+def _moved(model: nn.Module, device: torch.device | str) -> torch.device:
+    try:
+        target = torch.device(device)
+        if target.type == "meta":
+            raise RuntimeError("it holds no values")
+        model.to(target)
+    except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
+        why = str(error).partition("\n")[0]
+        raise ValueError(f"the model cannot be measured on {device}: {why}") from error
+    return target

@@ -1,0 +1,186 @@
+"""Every metric of any model on any data loader, in two passes over the data."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor, nn
+
+from nclib.measure import measure_stream
+from nclib.metrics.nc import Head
+from nclib.own.classifier import Tap, at_rest, classifier_named, last_classifier, tapped
+from nclib.stats import ClassStats, as_tensor
+
+Classes = Sequence[int] | Mapping[int, int]
+
+
+def measure_model(
+    model: nn.Module,
+    loader: Iterable,
+    *,
+    classifier: nn.Module | str | None = None,
+    classes: Classes | None = None,
+    device: torch.device | str | None = None,
+) -> dict[str, float]:
+    """Every neural-collapse metric of a model on data, with its error, loss (nats) and margins.
+
+    The keys are those of `nclib.measure_features`, `error`, `loss`, `margin_mean`, `margin_min`,
+    `mean_feature_norm_squared` and those of `nclib.measure.shape_metrics`. Features (n, d) are what the
+    classifier W (K, d), b (K,) is given in a forward pass in eval mode without autocast; everything after
+    that is float64, the logits W h + b too. The model keeps its modes and device, and neither torch's own
+    CPU generator nor the loader's moves on.
+
+    loader: gives (inputs, labels), or tuples that begin so; it is read twice, in the same order wherever torch
+    draws it. What it augments is measured augmented, what `drop_last` leaves out is not measured.
+    classifier: the `nn.Linear` or its dotted name; by default the last of the model's modules that a forward
+    pass calls, if it is also called last.
+    classes: the labels that the K rows stand for, one each (default 0 to K-1). Fewer measure only these
+    classes, samples and rows, as `measure_features(classes=...)` does; where labels are not row numbers, that
+    is written as a mapping of label to row: `{3: 0, 11: 2}`.
+    device: where to measure; by default where the model is.
+
+    Raises ValueError saying which: data that can be read only once or changes its length, a label without
+    a row, a class without samples, no classifier or several, features that are not (n, d), a value that is
+    not finite.
+    """
+    chosen = {"classifier": classifier, "classes": classes, "device": device}
+    return measure_with_statistics(model, loader, **chosen)[0]
+
+
+def measure_with_statistics(
+    model: nn.Module,
+    loader: Iterable,
+    *,
+    classifier: nn.Module | str | None = None,
+    classes: Classes | None = None,
+    device: torch.device | str | None = None,
+    reference: ClassStats | None = None,
+) -> tuple[dict[str, float], ClassStats]:
+    """What `measure_model` does, and the class statistics; `reference` are those of the training data.
+
+    Given, the rule of the nearest *training* mean is measured too: `ncc_accuracy_train_means` and
+    `nc4_mismatch_train_means`.
+    """
+    if isinstance(loader, Iterator) or not isinstance(loader, Iterable):
+        raise ValueError(
+            f"the data is read twice, which a {type(loader).__name__} does not allow: give a DataLoader, or a list"
+        )
+    model = getattr(model, "_orig_mod", model)  # torch.compile's wrapper does not see hooks of later
+    with _same_draws(loader) as rewind, at_rest(model, device) as target:
+        if classifier is not None:
+            found = classifier_named(model, classifier)
+        else:
+            found = last_classifier(model, _first_inputs(loader, target))
+        rows = _rows_by_label(classes, len(found.weight))
+        names = sorted(rows)
+        head = _head(found, [rows[label] for label in names])
+        known = torch.tensor(names, device=head.W.device)
+        with tapped(model, found) as tap:
+
+            def passes() -> Iterator[tuple[Tensor, Tensor]]:
+                rewind()
+                return _features(tap, loader, target, known, every_row=len(rows) == len(found.weight))
+
+            return measure_stream(head, passes, num_classes=len(rows), reference=reference, names=names)
+
+
+@contextmanager
+def _same_draws(loader: Iterable) -> Iterator[Callable[[], None]]:
+    """A function that begins a pass as the first one began; nothing has been drawn on leaving.
+
+    Otherwise measuring would change the order of the training that goes on after it.
+    """
+    sampler = getattr(loader, "sampler", None)
+    inner = getattr(getattr(loader, "batch_sampler", None), "sampler", None)
+    owned = [getattr(owner, "generator", None) for owner in (loader, sampler, inner)]
+    states = [(g, g.get_state()) for g in (torch.default_generator, *owned) if isinstance(g, torch.Generator)]
+
+    def rewind() -> None:
+        for generator, state in states:
+            generator.set_state(state)
+
+    try:
+        yield rewind
+    finally:
+        rewind()
+
+
+def _first_inputs(loader: Iterable, device: torch.device) -> Tensor:
+    for batch in loader:
+        return _unpacked(batch)[0].to(device)
+    raise ValueError("the loader is empty: there are no samples")
+
+
+def _unpacked(batch: object) -> tuple[Tensor, Tensor]:
+    if not isinstance(batch, list | tuple) or len(batch) < 2:
+        raise ValueError(f"the loader must give (inputs, labels), got a {type(batch).__name__}")
+    inputs, labels = as_tensor(batch[0]), as_tensor(batch[1])
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool or labels.ndim != 1:
+        raise ValueError(f"labels must be integers (n,), got {labels.dtype} {tuple(labels.shape)}")
+    return inputs, labels.long()
+
+
+def _features(
+    tap: Tap, loader: Iterable, device: torch.device, known: Int[Tensor, " K"], *, every_row: bool
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Features with renumbered labels, batch by batch, without the samples of classes left out."""
+    for batch in loader:
+        inputs, labels = _unpacked(batch)
+        H, labels = tap.features(inputs.to(device)).to(known.device), labels.to(known.device)
+        if len(H) != len(labels):
+            raise ValueError(f"the loader gives {len(labels)} labels to {len(H)} rows of features: one each")
+        y, keep = _renumbered(labels, known)
+        if every_row and not keep.all():
+            shown = ", ".join(map(str, known[:10].tolist())) + (", ..." if len(known) > 10 else "")
+            raise ValueError(
+                f"label {int(labels[~keep][0])} is none of {shown}, which the {len(known)} rows "
+                "of the classifier stand for: say with classes=[...] which label each row stands for"
+            )
+        if keep.any():
+            yield (H, y) if keep.all() else (H[keep], y[keep])
+
+
+def _renumbered(
+    labels: Int[Tensor, " n"], known: Int[Tensor, " K"]
+) -> tuple[Int[Tensor, " n"], Bool[Tensor, " n"]]:
+    """The place of each label among the sorted known ones, and whether it is one of them."""
+    place = torch.searchsorted(known, labels).clamp_(max=len(known) - 1)
+    return place, known[place] == labels
+
+
+def _rows_by_label(classes: Classes | None, K: int) -> dict[int, int]:
+    """Label to row of the classifier, of the classes to be measured."""
+    if isinstance(classes, Mapping):
+        pairs = [(int(label), int(row)) for label, row in classes.items()]
+    else:
+        labels = range(K) if classes is None else [int(c) for c in classes]
+        pairs = list(zip(labels, labels if len(labels) < K else range(K), strict=False))
+        if len(labels) > K or not all(0 <= row < K for _, row in pairs):
+            raise ValueError(
+                f"classes must name a label for each of the classifier's {K} rows, or some of these rows by number, "
+                f"or be a mapping of label to row; got {list(labels)}"
+            )
+    rows = dict(pairs)
+    if (
+        len(rows) < len(pairs)
+        or len(set(rows.values())) < len(rows)
+        or not set(rows.values()) <= set(range(K))
+    ):
+        raise ValueError(f"classes must be distinct and their rows lie in [0, {K}), got {classes}")
+    if len(rows) < 2:
+        raise ValueError(f"neural collapse needs at least two classes, got {len(rows)}")
+    return rows
+
+
+def _head(classifier: nn.Linear, rows: list[int]) -> Head:
+    """These rows of the classifier in float64, on its device where that has float64."""
+    values = []
+    for name, value in (("weight", classifier.weight), ("bias", classifier.bias)):
+        if value is not None:
+            value = value.detach()[rows]
+            value = (value.cpu() if value.device.type == "mps" else value).double()  # MPS has no float64
+            if not value.isfinite().all():
+                raise ValueError(f"the classifier's {name} contains NaN or infinite values")
+        values.append(value)
+    return Head(*values)

@@ -1,0 +1,61 @@
+"""Networks and data of nobody's in particular, for the tests of nclib.own: float64, seeded."""
+
+import torch
+from samplers import generator, normal
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+LABELS = torch.tensor([3, 7, 11])
+"""What the three rows of the classifier stand for."""
+
+
+class ConvNet(nn.Module):
+    """A small network in torchvision's style: its logits come from `fc`, and nothing gives its features."""
+
+    def __init__(self, d=5, K=3):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(1, d, 3, padding=1), nn.BatchNorm2d(d), nn.ReLU())
+        self.attention = nn.Linear(d, d)  # a linear layer that is no classifier
+        self.dropout = nn.Dropout(0.5)
+        self.fc = nn.Linear(d, K)
+
+    def body(self, x):
+        h = self.stem(x).mean((2, 3))
+        return self.dropout(h * self.attention(h).sigmoid())
+
+    def forward(self, x):
+        return self.fc(self.body(x))
+
+
+def trained_a_little(d=5):
+    """A network in train mode whose running statistics are those of no batch."""
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        model = ConvNet(d).double()
+        for scale in (1.0, 2.0, 0.5):
+            model(scale * images()[0] + 1)
+    return model
+
+
+def images(N=61):
+    """N images 6 x 6, and labels 3, 7, 11 of unequal counts, shuffled."""
+    place = torch.arange(N) % 5 % 3
+    place = place[torch.randperm(N, generator=generator(4))]
+    return normal(N, 1, 6, 6, seed=2) + 0.8 * normal(3, 1, 6, 6, seed=3)[place], LABELS[place]
+
+
+def loader(x=None, y=None, **options):
+    """A shuffled DataLoader with an uneven last batch, the order drawn from its own generator."""
+    x, y = images() if x is None else (x, y)
+    options = {"batch_size": 8, "shuffle": True, "generator": generator(5)} | options
+    return DataLoader(TensorDataset(x, y), **options)
+
+
+def features_in_eval_mode(model, x):
+    """The classifier's input without any hook; the model is left as it was."""
+    was_training = model.training
+    model.eval()
+    with torch.no_grad():
+        H = model.body(x)
+    model.train(was_training)
+    return H

@@ -1,0 +1,385 @@
+"""nclib.measure_model: what a slow reference gives on the classifier's inputs, and the model is left as it was."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import reference
+import torch
+from asserts import assert_far_from_zero, assert_same
+from own_networks import LABELS, ConvNet, features_in_eval_mode, images, loader, trained_a_little
+from samplers import generator, normal
+from torch import nn
+from torch.utils.data import DataLoader
+
+import nclib
+from nclib import measure_model, tables
+
+CLASSES = LABELS.tolist()
+
+
+def by_reference(H, labels, W, b):
+    """Every key from loops in numpy; labels are renumbered by looking them up."""
+    y = [CLASSES.index(k) for k in labels.tolist()]
+    H, W, b = (t.detach().double().numpy() for t in (H, W, b))
+    values = reference.nc_metrics(H, y, W, b) | reference.shape_metrics(H, y, W)
+    return values | reference.classification(H, y, W, b)
+
+
+@pytest.fixture
+def model():
+    return trained_a_little()
+
+
+# The numbers
+
+
+@pytest.mark.parametrize("options", [{}, {"shuffle": False}, {"batch_size": 61}, {"batch_size": 1}])
+def test_every_key_is_what_a_slow_reference_gives(model, options):
+    x, y = images()
+    H = features_in_eval_mode(model, x)
+    expected = by_reference(H, y, model.fc.weight, model.fc.bias)
+    values = measure_model(model, loader(**options), classes=CLASSES)
+    assert_same(values, expected, 1e-6)
+    assert values.keys() <= tables.METRICS.keys()
+    assert nclib.measure_features(H, torch.searchsorted(LABELS, y)).keys() <= values.keys()
+    assert values["error"] > 0 and len(x) % 8, "errors and an uneven last batch belong to the case"
+
+
+def test_a_float32_model_agrees_to_its_own_precision(model):
+    x, y = images()
+    model = model.float()
+    H = features_in_eval_mode(model, x.float())
+    values = measure_model(model, loader(x.float(), y), classes=CLASSES)
+    assert_same(values, by_reference(H, y, model.fc.weight, model.fc.bias), 1e-5)
+
+
+def test_train_mode_and_another_classifier_would_give_other_numbers(model):
+    x, y = images()
+    values = measure_model(model, loader(), classes=CLASSES)
+    model.train()
+    with torch.no_grad(), torch.random.fork_rng():
+        torch.manual_seed(0)
+        in_train_mode = model.body(x)
+    wrong_row_order = measure_model(model, loader(), classes=[7, 11, 3])
+    others = {
+        "train mode": by_reference(in_train_mode, y, model.fc.weight, model.fc.bias),
+        "another classifier": by_reference(
+            features_in_eval_mode(model, x), y, normal(3, 5, seed=8), model.fc.bias
+        ),
+        "rows in another order": wrong_row_order,
+    }
+    for what, other in others.items():
+        assert_far_from_zero(abs(other["nc3_frobenius"] - values["nc3_frobenius"])), what
+        assert other["loss"] != pytest.approx(values["loss"], rel=1e-4), what
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int8, torch.int16, torch.int32, torch.uint16])
+def test_labels_may_be_of_any_integer_type(model, dtype):
+    x, y = images()
+    data = [(x[:40], y[:40].to(dtype)), (x[40:], y[40:].to(dtype), "a third thing")]
+    assert_same(measure_model(model, data, classes=CLASSES), measure_model(model, loader(), classes=CLASSES))
+
+
+def test_the_labels_default_to_the_rows_numbers(model):
+    x, y = images()
+    renumbered = loader(x, torch.searchsorted(LABELS, y))
+    assert_same(measure_model(model, renumbered), measure_model(model, loader(), classes=CLASSES))
+    with pytest.raises(ValueError, match=r"label (3|7|11) is none of 0, 1, 2, which the 3 rows"):
+        measure_model(model, loader())
+
+
+def test_a_classifier_without_bias_has_no_bias_collapse(model):
+    assert "bias_collapse" in measure_model(model, loader(), classes=CLASSES)
+    model.fc.bias = None
+    assert "bias_collapse" not in measure_model(model, loader(), classes=CLASSES)
+
+
+# Some of the classes
+
+
+def test_a_class_without_samples_is_named_and_the_others_can_be_measured(model):
+    x, y = images()
+    lacking = loader(x[y != 7], y[y != 7])
+    with pytest.raises(
+        ValueError, match=re.escape("no sample of class 7: give every class, or restrict with classes=")
+    ):
+        measure_model(model, lacking, classes=CLASSES)
+    values = measure_model(model, lacking, classes={3: 0, 11: 2})
+    H = features_in_eval_mode(model, x)
+    whole = torch.searchsorted(LABELS, y)
+    expected = nclib.measure_features(H, whole, model.fc.weight, model.fc.bias, classes=[0, 2])
+    assert_same({name: values[name] for name in expected}, expected)
+    # A sample of a class that is left out changes nothing, whether or not it is there.
+    assert_same(measure_model(model, loader(), classes={11: 2, 3: 0}), values)
+    # Where labels are row numbers, a list does: as for measure_features.
+    assert_same(measure_model(model, loader(x, whole), classes=[0, 2]), values)
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        ([3, 7], "name a label for each of the classifier's 3 rows, or some of these rows by number"),
+        ([3, 7, 11, 15], "name a label for each of the classifier's 3 rows"),
+        ([3, 7, 7], "classes must be distinct"),
+        ({3: 0, 7: 0}, "classes must be distinct"),
+        ({3: 0, 7: 3}, re.escape("their rows lie in [0, 3)")),
+        ({3: 0}, "at least two classes, got 1"),
+        ([1], "at least two classes, got 1"),
+    ],
+)
+def test_classes_that_fit_no_rows_are_refused(model, classes, message):
+    with pytest.raises(ValueError, match=message):
+        measure_model(model, loader(), classes=classes)
+
+
+# The model and the data are left as they were
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_modes_hooks_weights_and_gradients_are_left_as_they_were(model, fails):
+    model.stem[1].eval()  # a frozen batch normalisation in a model that trains
+    modes = {name: module.training for name, module in model.named_modules()}
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    if fails:
+        with pytest.raises(ValueError, match="is none of"):
+            measure_model(model, loader())
+    else:
+        measure_model(model, loader(), classes=CLASSES)
+    assert {name: module.training for name, module in model.named_modules()} == modes
+    assert any(modes.values()) and not all(modes.values())
+    assert not any(module._forward_pre_hooks for module in model.modules())
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert all(p.grad is None for p in model.parameters())
+    assert model(images()[0]).requires_grad
+
+
+@pytest.mark.parametrize("own_generator", [True, False])
+def test_training_goes_on_as_if_nothing_had_been_measured(own_generator):
+    def order_after(measured):
+        torch.manual_seed(3)
+        data = loader(generator=generator(5) if own_generator else None)
+        if measured:
+            measure_model(trained_a_little(), data, classes=CLASSES)
+        return torch.cat([y for _, y in data]), torch.rand(1)
+
+    with torch.random.fork_rng():
+        plain, measured = order_after(False), order_after(True)
+    assert torch.equal(plain[0], measured[0]) and torch.equal(plain[1], measured[1])
+    assert not torch.equal(plain[0], torch.cat([y for _, y in loader(generator=generator(6))]))
+
+
+def test_both_passes_draw_the_same_augmentation(model):
+    x, y = images()
+
+    def augmented(batch):
+        xs, ys = zip(*batch, strict=True)
+        return torch.stack(xs) + torch.randn(1, dtype=torch.float64), torch.stack(ys)
+
+    seen = []
+    model.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    measure_model(model, loader(x, y, collate_fn=augmented), classifier="fc", classes=CLASSES)
+    first, second = seen[: len(seen) // 2], seen[len(seen) // 2 :]
+    assert len(first) == 8 and all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    assert not torch.equal(first[0].sort(0).values, x[:8].sort(0).values)
+
+
+def test_autocast_outside_does_not_reach_the_measurement(model):
+    x, y = images()
+    model, data = model.float().eval(), loader(x.float(), y)
+    plain = measure_model(model, data, classes=CLASSES)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert model(x.float()).dtype == torch.bfloat16
+        assert measure_model(model, data, classes=CLASSES) == plain
+
+
+def test_a_compiled_model_is_measured_as_what_it_compiles(model):
+    compiled = torch.compile(model, backend="eager")
+    assert measure_model(compiled, loader(), classes=CLASSES) == measure_model(
+        model, loader(), classes=CLASSES
+    )
+
+
+# What is refused
+
+
+class Once:
+    """Data that gives nothing when it is read again, though no iterator."""
+
+    def __init__(self, batches):
+        self.batches = list(batches)
+
+    def __iter__(self):
+        while self.batches:
+            yield self.batches.pop()
+
+
+class Shrinking(Once):
+    """Data that lacks a batch whenever it is read again."""
+
+    def __iter__(self):
+        yield from self.batches
+        self.batches = self.batches[:-1]
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (lambda: iter(loader()), "read twice, which a _SingleProcessDataLoaderIter does not allow"),
+        (
+            lambda: (batch for batch in loader()),
+            "read twice, which a generator does not allow: give a DataLo",
+        ),
+        (lambda: 3, "read twice, which a int does not allow"),
+        (lambda: Once(loader()), "gave no samples: it is empty, or can be read only once"),
+        (lambda: Shrinking(loader()), "first pass gave 61 samples and the second 56"),
+        (list, "gave no samples"),
+        (lambda: DataLoader(images()[0], batch_size=8), "must give .inputs, labels., got a Tensor"),
+        (lambda: [(images()[0],)], "must give .inputs, labels., got a tuple"),
+        (lambda: [(images()[0], images()[1].float())], "labels must be integers .n,., got torch.float32"),
+        (lambda: [(images()[0], images()[1][:, None])], r"got torch.int64 \(61, 1\)"),
+        (lambda: [(images()[0], images()[1][:-1])], "gives 60 labels to 61 rows of features"),
+        (lambda: [(images()[0] * torch.inf, images()[1])], "features contain NaN or infinite values"),
+    ],
+)
+def test_data_that_cannot_be_measured_is_refused_in_one_line(model, data, message):
+    with pytest.raises(ValueError, match=message) as error:
+        measure_model(model, data(), classifier="fc", classes=CLASSES)
+    assert "\n" not in str(error.value)
+    assert measure_model(model, loader(), classes=CLASSES)["error"] >= 0
+
+
+def test_weights_that_are_not_finite_are_refused(model):
+    with torch.no_grad():
+        model.fc.bias[1] = torch.nan
+    with pytest.raises(ValueError, match="the classifier's bias contains NaN"):
+        measure_model(model, loader(), classes=CLASSES)
+
+
+def test_a_device_that_is_not_there_is_refused_and_the_model_stays(model):
+    with pytest.raises(ValueError, match="cannot be measured on meta: it holds no values"):
+        measure_model(model, loader(), classes=CLASSES, device="meta")
+    with pytest.raises(ValueError, match="cannot be measured on nowhere"):
+        measure_model(model, loader(), classes=CLASSES, device="nowhere")
+    assert {p.device.type for p in model.parameters()} == {"cpu"}
+    values = measure_model(model, loader(), classes=CLASSES)
+    assert measure_model(model, loader(), classes=CLASSES, device="cpu") == values
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_gives_the_same_and_the_model_comes_back(model):
+    values = measure_model(model, loader(), classes=CLASSES)
+    assert_same(measure_model(model, loader(), classes=CLASSES, device="cuda"), values, 1e-9)
+    assert {p.device.type for p in model.parameters()} == {"cpu"}
+    assert_same(measure_model(model.cuda(), loader(), classes=CLASSES), values, 1e-9)
+
+
+# Memory
+
+GROWTH = """
+import sys, torch
+from pathlib import Path
+from torch import nn
+import nclib
+
+d, K = 256, 4
+class Stream:
+    def __init__(self, batches): self.batches = batches
+    def __iter__(self):
+        g = torch.Generator().manual_seed(0)
+        for _ in range(self.batches):
+            yield torch.randn(1000, d, generator=g), torch.randint(K, (1000,), generator=g)
+
+def peak():  # a child's ru_maxrss begins with its parent's: this one is its own
+    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024
+def in_memory(model, data):
+    return nclib.measure_features(torch.cat([x for x, _ in data]), torch.cat([y for _, y in data]))
+measure = {"streamed": nclib.measure_model, "in memory": in_memory}[sys.argv[1]]
+model = nn.Sequential(nn.Identity(), nn.Linear(d, K))
+measure(model, Stream(10))
+before = peak()
+measure(model, Stream(100))
+print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak from Linux's /proc")
+def test_memory_does_not_grow_with_the_number_of_samples():
+    def growth(route):
+        done = subprocess.run(
+            [sys.executable, "-c", GROWTH, route], capture_output=True, text=True, check=True
+        )
+        return float(done.stdout)
+
+    assert growth("streamed") < 10  # MB
+    assert growth("in memory") > 90  # 100,000 features of 256 float32 are 98 MB
+
+
+# Which layer
+
+
+@pytest.mark.parametrize("named", [None, "fc", "module"])
+def test_the_classifier_may_be_named_or_found(model, named):
+    given = model.fc if named == "module" else named
+    expected = measure_model(model, loader(), classes=CLASSES)
+    assert measure_model(model, loader(), classes=CLASSES, classifier=given) == expected
+
+
+class Ambiguous(ConvNet):
+    """Its last module is called before its classifier."""
+
+    def __init__(self):
+        super().__init__()
+        self.gate = nn.Linear(5, 5)
+
+    def forward(self, x):
+        return self.fc(self.gate(self.body(x)))
+
+
+class Unused(ConvNet):
+    """Its last module is never called."""
+
+    def __init__(self):
+        super().__init__()
+        self.auxiliary = nn.Linear(5, 3)
+
+
+class Twice(ConvNet):
+    def forward(self, x):
+        return self.fc(self.body(x)) + self.fc(self.body(-x))
+
+
+class Positions(ConvNet):
+    def forward(self, x):
+        return self.fc(self.stem(x).flatten(2).mT).mean(1)
+
+
+def test_a_layer_that_is_never_called_is_no_candidate():
+    assert measure_model(Unused().double(), loader(), classes=CLASSES)["error"] >= 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "named", "message"),
+    [
+        (Ambiguous, None, "not clear, as the one called last is not the last .* attention, fc, gate$"),
+        (Ambiguous, "head", "'head' is no nn.Linear of the model, which has attention, fc, gate$"),
+        (Ambiguous, "stem.0", "'stem.0' is no nn.Linear of the model"),
+        (Ambiguous, nn.Linear(5, 3), "the given Linear is no nn.Linear of the model"),
+        (Unused, "auxiliary", "calls the classifier 0 times: its input"),
+        (Twice, "fc", "calls the classifier 2 times"),
+        (Positions, "fc", r"features of shape \(8, 36, 5\), not \(n, d\): pool them"),
+        (lambda: nn.Flatten(), None, "the model has no nn.Linear"),
+    ],
+)
+def test_what_is_no_classifier_is_refused_with_the_names_to_choose_from(kind, named, message):
+    with pytest.raises(ValueError, match=message) as error:
+        measure_model(kind().double(), loader(), classifier=named, classes=CLASSES)
+    assert "\n" not in str(error.value)
+
+
+def test_naming_the_classifier_settles_it():
+    model = Ambiguous().double()
+    values = measure_model(model, loader(), classifier=model.fc, classes=CLASSES)
+    assert_far_from_zero(values["nc1_pinv"])

@@ -1,0 +1,132 @@
+"""nclib.Trajectory: the long table of one's own training, which the book's figures draw."""
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import pytest
+import torch
+from asserts import assert_far_from_zero
+from own_networks import LABELS, features_in_eval_mode, images, loader, trained_a_little
+from torch import nn
+
+import nclib
+from nclib import plots, tables
+from nclib.plots import terminal_phase
+
+CLASSES = LABELS.tolist()
+EPOCHS = 4
+
+
+def loaders():
+    x, y = images()
+    return {"test": loader(x[40:], y[40:]), "train": loader(x[:40], y[:40])}
+
+
+def trained(measured=range(1, EPOCHS + 1), **options):
+    """A short training as anybody would write it, and what watched it."""
+    model, data = trained_a_little(), loaders()
+    watch = nclib.Trajectory(model, data, classes=CLASSES, **options)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    with torch.random.fork_rng():
+        torch.manual_seed(2)  # dropout draws from the global generator
+        for epoch in range(1, EPOCHS + 1):
+            for x, y in data["train"]:
+                optimizer.zero_grad()
+                nn.functional.cross_entropy(model(x), torch.searchsorted(LABELS, y)).backward()
+                optimizer.step()
+            if epoch in measured:
+                watch.measure(epoch)
+    return model, watch
+
+
+@pytest.fixture(scope="module")
+def watch():
+    return trained(run="a", seed=3)[1]
+
+
+def test_the_table_is_the_long_one_and_holds_what_was_measured(watch):
+    table = watch.table
+    assert tuple(table.columns) == tables.COLUMNS
+    assert set(table.run) == {"a"} and set(table.seed) == {3}
+    assert set(table.epoch) == {1, 2, 3, 4} and set(table.split) == {"train", "test"}
+    values = tables.select(table, metric="loss", split="train").set_index("epoch").value
+    assert_far_from_zero(values[1] - values[4])
+    model, last = trained()
+    last = tables.select(last.table, epoch=EPOCHS, split="train").set_index("metric").value.to_dict()
+    assert last == pytest.approx(
+        nclib.measure_model(model, loaders()["train"], classes=CLASSES), rel=1e-9, nan_ok=True
+    )
+
+
+def test_measuring_leaves_the_training_bit_identical():
+    often, never = trained()[0].state_dict(), trained(measured=())[0].state_dict()
+    assert all(torch.equal(often[name], never[name]) for name in never)
+    start = trained_a_little().state_dict()
+    assert not torch.equal(start["fc.weight"], never["fc.weight"])
+
+
+def test_the_rule_of_the_nearest_training_mean_is_measured_on_the_other_splits(watch):
+    model, again = trained(measured=[EPOCHS])
+    x, y = images()
+    H, y = features_in_eval_mode(model, x), torch.searchsorted(LABELS, y)
+    mu = torch.stack([H[:40][y[:40] == k].mean(0) for k in range(3)])
+    nearest = torch.cdist(H[40:], mu).argmin(1)
+    values = again.measure(EPOCHS + 1)
+    assert values["test"]["ncc_accuracy_train_means"] == float((nearest == y[40:]).double().mean())
+    decided = model.fc(H[40:]).argmax(1)
+    assert values["test"]["nc4_mismatch_train_means"] == float((nearest != decided).double().mean())
+    assert "ncc_accuracy_train_means" not in values["train"]
+
+
+def test_one_loader_is_the_training_split():
+    alone = nclib.Trajectory(trained_a_little(), loaders()["train"], classes=CLASSES)
+    assert set(alone.measure(0)) == {"train"}
+
+
+def test_an_epoch_is_measured_once_and_one_that_failed_not_at_all():
+    watch = nclib.Trajectory(trained_a_little(), loaders() | {"empty": []}, classes=CLASSES)
+    with pytest.raises(ValueError, match="the loader is empty: there are no samples"):
+        watch.measure(1)
+    with pytest.raises(ValueError, match=r"nothing has been measured: call measure\(epoch\) first"):
+        _ = watch.table
+    watch = nclib.Trajectory(trained_a_little(), loaders(), classes=CLASSES)
+    watch.measure(1)
+    with pytest.raises(ValueError, match="epoch 1 was measured before"):
+        watch.measure(1)
+    with pytest.raises(ValueError, match="nothing to measure on"):
+        nclib.Trajectory(trained_a_little(), {})
+
+
+def test_what_is_saved_is_read_back_and_replaced_as_a_whole(watch, tmp_path, monkeypatch):
+    path = tmp_path / "mine.parquet"
+    path.write_text("something older")
+    watch.save(path)
+    pd.testing.assert_frame_equal(tables.read(path), watch.table, rtol=1e-6, check_dtype=False)
+    before = path.read_bytes()
+    monkeypatch.setattr(tables, "write", lambda table, to: to.write_text("half") and 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        watch.save(path)
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
+def test_the_books_figures_draw_it(watch):
+    one = watch.table.assign(epochs=EPOCHS, schedule="constant", train_size=40)
+    three = pd.concat([one.assign(run=f"r{seed}", seed=seed) for seed in range(3)])
+    for table, n in ((one, 1), (three, 3)):
+        _, axes = plots.figure(1, 8)
+        terminal_phase.errors(table, axes[0])
+        terminal_phase.train_and_test(table, "nc1_trace_ratio", axes[1])
+        terminal_phase.nc2(table, axes[2:5])
+        terminal_phase.nc3(table, axes[5])
+        terminal_phase.nc4(table, axes[6])
+        terminal_phase.variability_ratio(table, axes[7])
+        for ax in axes:
+            assert all(f"(n = {n})" in line.get_label() for line in ax.lines if "n =" in line.get_label())
+            assert len(ax.lines[0].get_xdata()) == EPOCHS
+    plt.close("all")
+
+
+def test_a_figure_of_hidden_layers_finds_none(watch):
+    _, (ax,) = plots.figure()
+    with pytest.raises(KeyError, match="of hidden layers"):
+        terminal_phase.layers(watch.table, "nc1_trace_ratio", ax)
+    plt.close("all")
