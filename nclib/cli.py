@@ -1,4 +1,4 @@
-"""The command line: execute, record, publish, status, gc, data, smoke."""
+"""The command line: execute, record, publish, status, gc, data, smoke, measure."""
 
 import argparse
 import sys
@@ -93,6 +93,20 @@ def _parser() -> argparse.ArgumentParser:
         "smoke", _smoke, "re-run the smoke records and write them anew where numbers moved or rows were added"
     )
     sub.add_argument("study", nargs="?", help="one study; all by default")
+
+    sub = command("measure", _measure, "measure the collapse of a model of your own")
+    sub.add_argument(
+        "target", metavar="MODULE:FUNCTION", help="it returns (model, loader) or (model, {split: loader})"
+    )
+    sub.add_argument("--checkpoints", metavar="PATTERN", help="state_dicts to load, such as 'ckpt/*.pt'")
+    sub.add_argument("--classifier", metavar="NAME", help="the nn.Linear that gives the logits")
+    sub.add_argument(
+        "--classes",
+        metavar="LABELS",
+        help="what the classifier's rows stand for: 3,7,11, or some by 3:0,11:2",
+    )
+    sub.add_argument("--device", help="where to measure; by default where the model is")
+    sub.add_argument("-o", dest="output", type=Path, help="where to write the long table (Parquet)")
     return parser
 
 
@@ -308,6 +322,17 @@ def _smoke(arguments: argparse.Namespace) -> None:
         studies.get(arguments.study)
     for study in [arguments.study] if arguments.study else studies.STUDIES:
         print(smoke.update(study))
+
+
+def _measure(arguments: argparse.Namespace) -> None:
+    from nclib.own import command
+    from nclib.studies.params import ParameterError
+
+    options = {name: value for name, value in vars(arguments).items() if name not in ("command", "target")}
+    try:
+        command.measure(arguments.target, **options)
+    except ValueError as error:
+        raise ParameterError(str(error)) from error
 
 
 if __name__ == "__main__":
