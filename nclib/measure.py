@@ -182,13 +182,7 @@ def measure_mse(
 
     Raises ValueError for a class without samples.
     """
-    was_training = model.training
-    model.eval()
-    try:
-        batches = zip(_features(model, x), y.split(_BATCH), strict=True)
-        stats = _sum(ClassStats.of(H, labels, num_classes) for H, labels in batches)
-    finally:
-        model.train(was_training)
+    stats = ClassStats.of(features(model, x), y, num_classes)
     values = mse_decomposition(stats, head_of(model), num_classes * decay / 2)
     values["snr_spread"] = float(snr_spread(stats))
     for metric, value in values.items():
