@@ -92,6 +92,8 @@ def test_an_epoch_is_measured_once_and_one_that_failed_not_at_all():
     watch.measure(1)
     with pytest.raises(ValueError, match="epoch 1 was measured before"):
         watch.measure(1)
+    with pytest.raises(ValueError, match=r"an epoch is a whole number, got 1\.5"):
+        watch.measure(1.5)
     with pytest.raises(ValueError, match="nothing to measure on"):
         nclib.Trajectory(trained_a_little(), {})
 

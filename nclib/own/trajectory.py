@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Mapping
+from numbers import Integral
 from pathlib import Path
 
 import pandas as pd
@@ -13,15 +14,13 @@ from nclib.own.measuring import Classes, measure_with_statistics
 
 
 class Trajectory:
-    """Every metric of a model at the epochs of one's own choice, as a long table.
+    """Every metric of a model at the epochs of one's own choice, as a long table::
 
-    ```python
-    watch = nclib.Trajectory(model, {"train": train_loader, "test": test_loader})
-    for epoch in range(1, epochs + 1):
-        ...                  # the training as it is
-        watch.measure(epoch)
-    watch.save("mine.parquet")
-    ```
+        watch = nclib.Trajectory(model, {"train": train_loader, "test": test_loader})
+        for epoch in range(1, epochs + 1):
+            ...  # the training as it is
+            watch.measure(epoch)
+        watch.save("mine.parquet")
 
     `loaders` is one loader, which stands for the split "train", or a mapping of split to loader. The other
     options are those of `nclib.measure_model`. Where there is a split "train", the others are also measured
@@ -54,6 +53,8 @@ class Trajectory:
         Raises ValueError as `nclib.measure_model` does, and for an epoch that was measured before. Nothing of
         an epoch is kept then.
         """
+        if not isinstance(epoch, Integral):
+            raise ValueError(f"an epoch is a whole number, got {epoch!r}")
         if epoch in self._measured:
             raise ValueError(f"epoch {epoch} was measured before: each epoch is measured once")
         found: dict[str, dict[str, float]] = {}
