@@ -92,7 +92,7 @@ def nc_metrics(H, y, W=None, b=None, K=None):
 
 
 def shape_metrics(H, y, W):
-    """What the slide study measures in its own way, and the dimension of the means: nclib.measure.shape_metrics."""
+    """What the slide study measures in its own way, and the dimension of the means: nclib.streams.shape_metrics."""
     H, W, K = np.asarray(H), np.asarray(W), int(max(y)) + 1
     mu = [np.mean([h for h, k in zip(H, y, strict=True) if k == c], axis=0) for c in range(K)]
     mu_G, mu_S = sum(mu) / K, sum(H) / len(H)
@@ -106,6 +106,7 @@ def shape_metrics(H, y, W):
             ((W[k] / np.linalg.norm(W[k]) - mu[k] / np.linalg.norm(mu[k])) ** 2).sum() for k in range(K)
         )
         ** 0.5,
+        "nc2_cos_std_weights": np.std([cosine(W[i], W[j]) for i in range(K) for j in range(i)], ddof=1),
         "participation_ratio_means": eigenvalues.sum() ** 2 / (eigenvalues**2).sum(),
         "effective_rank_means": np.exp(-sum(q * np.log(q) for q in p)),
         "global_mean_ratio": np.linalg.norm(mu_G) / np.mean([np.linalg.norm(m) for m in M]),

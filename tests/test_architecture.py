@@ -28,7 +28,7 @@ LAYOUT = {
     "streams": (("geometry", "metrics", "stats"), ("torch", "jaxtyping")),
     "measure": (("geometry", "metrics", "robustness", "stats", "streams"), ("torch", "jaxtyping")),
     "tables": ((), ("pandas",)),
-    "own": (("measure", "metrics", "stats", "tables"), ("torch", "jaxtyping", "pandas")),
+    "own": (("metrics", "stats", "streams", "tables"), ("torch", "jaxtyping", "pandas")),
     "provenance": ((), ()),
     "runs": (("provenance", "tables"), ("numpy", "pandas")),
     "publication": (("runs", "tables"), ("pandas",)),

@@ -9,7 +9,7 @@ from sklearn.neighbors import NearestCentroid
 
 from nclib import measure_features
 from nclib.geometry import orthoplex, random_rotation, regular_polygon, simplex_etf
-from nclib.measure import shape_metrics
+from nclib.streams import shape_metrics
 from nclib.metrics import nc
 from nclib.stats import ClassStats
 

@@ -32,7 +32,6 @@ def folder(tmp_path, monkeypatch):
     """A working directory with a module in it, a broken one, and checkpoints of three epochs."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.setattr(sys, "modules", dict(sys.modules))
     (tmp_path / "mine.py").write_text(SOURCE)
     (tmp_path / "inner").mkdir()
     (tmp_path / "inner" / "net.py").write_text(SOURCE)
@@ -45,7 +44,9 @@ def folder(tmp_path, monkeypatch):
     ):
         weights = weights_of(epoch)
         torch.save(weights if wrap is None else {wrap: weights, "lr": 0.1}, tmp_path / "ckpt" / name)
-    return tmp_path
+    yield tmp_path
+    for name in ("mine", "net", "inner", "inner.net", "unfinished"):  # the next folder has its own
+        sys.modules.pop(name, None)
 
 
 def weights_of(epoch):

@@ -25,6 +25,7 @@ def by_reference(H, labels, W, b):
     y = [CLASSES.index(k) for k in labels.tolist()]
     H, W, b = (t.detach().double().numpy() for t in (H, W, b))
     values = reference.nc_metrics(H, y, W, b) | reference.shape_metrics(H, y, W)
+    values["class_separation"] = reference.class_separation(H, y)
     return values | reference.classification(H, y, W, b)
 
 

@@ -11,7 +11,7 @@ import torch
 from asserts import assert_close, assert_same, streamed
 
 from nclib import cka, measure_features
-from nclib.measure import shape_metrics
+from nclib.streams import shape_metrics
 from nclib.metrics.nc import Head
 from nclib.stats import ClassStats
 

@@ -7,10 +7,10 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
-from nclib.measure import measure_stream
 from nclib.metrics.nc import Head
 from nclib.own.classifier import Tap, at_rest, classifier_named, last_classifier, tapped
 from nclib.stats import ClassStats, as_tensor
+from nclib.streams import measure_stream
 
 Classes = Sequence[int] | Mapping[int, int]
 
@@ -26,7 +26,7 @@ def measure_model(
     """Every neural-collapse metric of a model on data, with its error, loss (nats) and margins.
 
     The keys are those of `nclib.measure_features`, `error`, `loss`, `margin_mean`, `margin_min`,
-    `mean_feature_norm_squared` and those of `nclib.measure.shape_metrics`. Features (n, d) are what the
+    `mean_feature_norm_squared` and those of `nclib.streams.shape_metrics`. Features (n, d) are what the
     classifier W (K, d), b (K,) is given in a forward pass in eval mode without autocast; everything after
     that is float64, the logits W h + b too. The model keeps its modes and device, and neither torch's own
     CPU generator nor the loader's moves on.
