@@ -106,7 +106,9 @@ def shape_metrics(H, y, W):
             ((W[k] / np.linalg.norm(W[k]) - mu[k] / np.linalg.norm(mu[k])) ** 2).sum() for k in range(K)
         )
         ** 0.5,
-        "nc2_cos_std_weights": np.std([cosine(W[i], W[j]) for i in range(K) for j in range(i)], ddof=1),
+        "nc2_cos_std_weights": np.std([cosine(W[i], W[j]) for i in range(K) for j in range(i)], ddof=1)
+        if K > 2
+        else np.nan,
         "participation_ratio_means": eigenvalues.sum() ** 2 / (eigenvalues**2).sum(),
         "effective_rank_means": np.exp(-sum(q * np.log(q) for q in p)),
         "global_mean_ratio": np.linalg.norm(mu_G) / np.mean([np.linalg.norm(m) for m in M]),

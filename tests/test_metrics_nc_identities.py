@@ -9,9 +9,9 @@ from sklearn.neighbors import NearestCentroid
 
 from nclib import measure_features
 from nclib.geometry import orthoplex, random_rotation, regular_polygon, simplex_etf
-from nclib.streams import shape_metrics
 from nclib.metrics import nc
 from nclib.stats import ClassStats
+from nclib.streams import shape_metrics
 
 PINV = ["nc1_pinv", "nc1_pinv_sample_centred", "nc1_pinv_weighted"]
 TRACE = ["nc1_trace_ratio", "nc1_trace_ratio_weighted"]

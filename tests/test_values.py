@@ -11,9 +11,9 @@ import torch
 from asserts import assert_close, assert_same, streamed
 
 from nclib import cka, measure_features
-from nclib.streams import shape_metrics
 from nclib.metrics.nc import Head
 from nclib.stats import ClassStats
+from nclib.streams import shape_metrics
 
 
 def sines(rows, columns, step):
@@ -54,6 +54,7 @@ GOLDEN = {
         "bias_collapse": 1.408956095917388,
         "nc2_gram_frobenius": 2.25826287174878,
         "nc3_rows_uncentred": 2.941765439621461,
+        "nc2_cos_std_weights": 0.29575325995646,
         "participation_ratio_means": 1.4897768131225386,
         "effective_rank_means": 1.7650332829636892,
         "global_mean_ratio": 0.6807888644464263,
@@ -81,6 +82,7 @@ GOLDEN = {
         "bias_collapse": 1.6449494562243605,
         "nc2_gram_frobenius": 3.9315136482151156,
         "nc3_rows_uncentred": 4.124637599883388,
+        "nc2_cos_std_weights": 0.6472912773348728,
         "participation_ratio_means": 1.581477917347224,
         "effective_rank_means": 1.9372607648095732,
         "global_mean_ratio": 0.46706642986851943,
@@ -108,6 +110,7 @@ GOLDEN = {
         "bias_collapse": 2.6142497160169165,
         "nc2_gram_frobenius": 3.8459253727671276e-16,
         "nc3_rows_uncentred": 2.259285157482545,
+        "nc2_cos_std_weights": float("nan"),
         "participation_ratio_means": 1.0,
         "effective_rank_means": 1.0,
         "global_mean_ratio": 1.0979578892525093,
@@ -151,7 +154,13 @@ def tensors(counts, d):
 
 def split_golden(name):
     """What `measure_features` gives, and what `shape_metrics` gives."""
-    shapes = ("nc2_gram_frobenius", "nc3_rows_uncentred", "participation_ratio_means", "effective_rank_means")
+    shapes = (
+        "nc2_cos_std_weights",
+        "nc2_gram_frobenius",
+        "nc3_rows_uncentred",
+        "participation_ratio_means",
+        "effective_rank_means",
+    )
     golden = dict(GOLDEN[name])
     shape = {key: golden.pop(key) for key in (*shapes, "global_mean_ratio")}
     return golden, shape
