@@ -36,7 +36,7 @@ DECAYING += (
     "nc3_cosine",
     "nc4_mismatch",
 )
-DECAYING += ("nc4_mismatch_train_means", "cdnv", "ncc_accuracy")
+DECAYING += ("nc4_mismatch_train_means", "cdnv")
 
 
 def value(metric, seed, epoch, split):
@@ -54,11 +54,6 @@ def table():
             for split in ("train", "test"):
                 for metric in DECAYING:
                     rows.append((seed, epoch, split, "features", metric, value(metric, seed, epoch, split)))
-                for layer in ("stem", "stage1") if epoch in (1, 30) else ():
-                    for metric in ("nc1_trace_ratio", "ncc_accuracy"):
-                        rows.append(
-                            (seed, epoch, split, layer, metric, 0.7 * value(metric, seed, epoch, split))
-                        )
     frame = pd.DataFrame(rows, columns=["seed", "epoch", "split", "layer", "metric", "value"])
     return frame.assign(run=frame.seed.map("run{}".format), labels="clean", **PARAMS)
 
@@ -163,21 +158,10 @@ def test_nc3_and_nc4_draw_the_forms_they_name(table, panels):
     assert list(line(panels[1], "test").get_ydata()) == pytest.approx(at_test)
 
 
-def test_layers_are_drawn_in_order_at_the_first_and_last_epoch(table, ax):
-    terminal_phase.layers(table, "ncc_accuracy", ax)
-    assert [label.get_text() for label in ax.get_xticklabels()] == ["stem", "stage1", "features"]
-    for epoch in (1, 30):
-        features = np.mean([value("ncc_accuracy", seed, epoch, "train") for seed in ERRORS])
-        drawn = line(ax, f"epoch {epoch}, train").get_ydata()
-        assert list(drawn) == pytest.approx([0.7 * features, 0.7 * features, features])
-
-
-def test_the_variability_ratio_is_formed_within_each_seed(table, ax):
-    skewed = table.copy()
-    only = (skewed.metric == "cdnv") & (skewed.seed == 0)
-    skewed.loc[only, "value"] *= 100  # cancels within a seed, and not in a ratio of means
-    terminal_phase.variability_ratio(skewed, ax)
-    assert list(line(ax, "test / train").get_ydata()) == pytest.approx([2.0] * 4)
+def test_a_parameter_of_several_values_is_refused_where_one_is_meant(table):
+    assert terminal_phase.only(table, "width") == 16
+    with pytest.raises(ValueError, match="width takes 2 values"):
+        terminal_phase.only(pd.concat([table, table.assign(width=8)]), "width")
 
 
 @pytest.mark.parametrize(
@@ -188,8 +172,7 @@ def test_the_variability_ratio_is_formed_within_each_seed(table, ax):
         ("nc2_cos_dev_weights", lambda table, ax: terminal_phase.nc2(table, [ax] * 3)),
         ("nc3_etf", terminal_phase.nc3),
         ("nc4_mismatch_train_means", terminal_phase.nc4),
-        ("ncc_accuracy", lambda table, ax: terminal_phase.layers(table, "ncc_accuracy", ax)),
-        ("cdnv", terminal_phase.variability_ratio),
+        ("cdnv", lambda table, ax: terminal_phase.train_and_test(table, "cdnv", ax)),
     ],
 )
 def test_a_missing_metric_is_an_error_and_not_a_curve(table, ax, metric, draw):

@@ -13,8 +13,8 @@ from nclib.plots.style import COLOURS, interval
 
 TRAINING_IMAGES = {"fashion_mnist": 60_000, "mnist": 60_000, "kmnist": 60_000, "cifar10": 50_000}
 """Sizes of the training splits: what a run's `train_size` is a subset of."""
-_LINES = {"train": "-", "test": "--"}
-_MARKERS = {"train": "o", "test": "s"}
+LINES = {"train": "-", "test": "--"}
+MARKERS = {"train": "o", "test": "s"}
 _COLOURS = ("blue", "orange", "green")
 
 
@@ -63,7 +63,7 @@ def last_epoch(table: pd.DataFrame) -> int:
 
 def images(table: pd.DataFrame) -> str:
     """How many training images were used, in words that say "a subset" where it was one."""
-    dataset, size = _only(table, "dataset"), int(_only(table, "train_size"))
+    dataset, size = only(table, "dataset"), int(only(table, "train_size"))
     if dataset not in TRAINING_IMAGES:
         return f"{size:,} images of {dataset} (a subset)"
     full = TRAINING_IMAGES[dataset]
@@ -76,14 +76,21 @@ def images(table: pd.DataFrame) -> str:
 
 def scale(table: pd.DataFrame) -> str:
     """One line for the top of a figure: network, width, images, epochs, seeds."""
-    name = {"resnet18": "ResNet-18"}.get(_only(table, "architecture"), str(_only(table, "architecture")))
+    name = {"resnet18": "ResNet-18"}.get(only(table, "architecture"), str(only(table, "architecture")))
     return (
-        f"{_only(table, 'dataset')}, {name}, width {_only(table, 'width')}, {images(table)}, "
-        f"{_only(table, 'epochs')} epochs, n = {table.seed.nunique()} seeds"
+        f"{only(table, 'dataset')}, {name}, width {only(table, 'width')}, {images(table)}, "
+        f"{only(table, 'epochs')} epochs, n = {table.seed.nunique()} seeds"
     )
 
 
-def _only(table: pd.DataFrame, parameter: str) -> object:
+def drops(table: pd.DataFrame) -> list[int]:
+    """Epochs after which the step schedule lowers the learning rate; none under another schedule."""
+    end = last_epoch(table)
+    return sorted({end // 3, 2 * end // 3} - {0}) if only(table, "schedule") == "step" else []
+
+
+def only(table: pd.DataFrame, parameter: str) -> object:
+    """The one value that a parameter has in this table; ValueError when it has several."""
     values = table[parameter].unique()
     if len(values) != 1:
         raise ValueError(f"{parameter} takes {len(values)} values here: select one set of parameters first")
@@ -101,10 +108,8 @@ def epochs(table: pd.DataFrame, ax: Axes, *, at_most: float = 0.0) -> Axes:
     end, n = last_epoch(table), table.seed.nunique()
     for start in onset(table, at_most).dropna():
         ax.axvspan(start, end, color=COLOURS["amber"], alpha=0.24 / n, linewidth=0, zorder=0)
-    if _only(table, "schedule") == "step":
-        # The rate of epoch e + 1 is lower than that of epoch e.
-        for e in {end // 3, 2 * end // 3} - {0}:
-            ax.axvline(e + 0.5, color=COLOURS["grey"], linewidth=0.9, linestyle=":", zorder=1)
+    for e in drops(table):
+        ax.axvline(e + 0.5, color=COLOURS["grey"], linewidth=0.9, linestyle=":", zorder=1)
     ticks = [e for e in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if e < 0.6 * end] + [end]
     ax.set_xscale("log")
     ax.xaxis.set_major_locator(FixedLocator(ticks))
@@ -131,37 +136,32 @@ def curves(
     for (label, (metric, split)), colour in zip(series.items(), _COLOURS, strict=False):
         values = seeds_by_epochs(table, metric, split=split)
         interval(
-            values,
-            ax,
-            label=label,
-            colour=COLOURS[colour],
-            log=log,
-            marker=_MARKERS[split],
-            line=_LINES[split],
-        )
+            values, ax, label=label, colour=COLOURS[colour], log=log, marker=MARKERS[split], line=LINES[split]
+        )  # fmt: skip
     if log:
-        _log_axis(ax)
+        log_axis(ax)
     ax.set_ylabel(ylabel)
-    _legend(ax, columns)
+    legend(ax, columns)
     return epochs(table, ax)
 
 
-def _legend(ax: Axes, columns: int = 2) -> None:
+def legend(ax: Axes, columns: int = 2) -> None:
     """Above the panel, where it hides no curve."""
     ax.legend(
         fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=columns, borderaxespad=0.2, columnspacing=1
     )
 
 
-def _log_axis(ax: Axes) -> None:
+def log_axis(ax: Axes, which: str = "y") -> None:
     """A log axis labelled in plain decimals at 1, 2 and 5: many of these measures span less than a decade."""
-    ax.set_yscale("log")
-    ax.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    ax.yaxis.set_minor_formatter(NullFormatter())
+    ax.set(**{f"{which}scale": "log"})
+    axis = {"x": ax.xaxis, "y": ax.yaxis}[which]
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
-def _down_to_zero(ax: Axes, smallest: float) -> None:
+def down_to_zero(ax: Axes, smallest: float) -> None:
     """A log axis that shows exact zeros: linear below one sample."""
     ax.set_yscale("symlog", linthresh=smallest, linscale=0.4)
     ax.set_ylim(0, None)
@@ -172,7 +172,7 @@ def errors(table: pd.DataFrame, ax: Axes) -> Axes:
     """Training and test error on a log axis that reaches down to exactly zero."""
     series = {"train": ("error", "train"), "test": ("error", "test")}
     curves(table, series, ax, log=False, ylabel="classification error (share)")
-    _down_to_zero(ax, 1 / float(_only(table, "train_size")))
+    down_to_zero(ax, 1 / float(only(table, "train_size")))
     return ax
 
 
@@ -214,7 +214,7 @@ def nc4(table: pd.DataFrame, ax: Axes) -> Axes:
     """Share of images on which classifier and nearest *training* class mean disagree; zero is on the axis."""
     series = {"train": ("nc4_mismatch", "train"), "test": ("nc4_mismatch_train_means", "test")}
     curves(table, series, ax, log=False, ylabel="NC4: share decided otherwise")
-    _down_to_zero(ax, 1 / float(_only(table, "train_size")))
+    down_to_zero(ax, 1 / float(only(table, "train_size")))
     return ax
 
 
@@ -245,39 +245,3 @@ def four_epochs(measured: list[int], start: float) -> list[int]:
         low, high = max(pairwise(places), key=lambda pair: pair[1] - pair[0])
         chosen.add((low + high) // 2)
     return [measured[i] for i in sorted(chosen)]
-
-
-def layers(table: pd.DataFrame, metric: str, ax: Axes) -> Axes:
-    """A metric layer by layer at the first and last epoch with all layers measured, train and test."""
-    hidden = tables.select(table, metric=metric, split="train", labels="clean")
-    names = [name for name in dict.fromkeys(hidden.layer) if name != "features"]
-    if not names:
-        raise KeyError(f"the table holds no {metric!r} of hidden layers")
-    measured = sorted(tables.select(hidden, layer=names[0]).epoch.unique())
-    names.append("features")
-    for epoch, colour in zip((measured[0], measured[-1]), ("sky", "blue"), strict=True):
-        for split in ("train", "test"):
-            values = pd.DataFrame(
-                {i: at_epoch(table, metric, epoch, split=split, layer=name) for i, name in enumerate(names)}
-            )
-            interval(
-                values, ax, label=f"epoch {epoch}, {split}", colour=COLOURS[colour],
-                log=metric.startswith("nc1"), marker=_MARKERS[split], line=_LINES[split],
-            )  # fmt: skip
-    if metric.startswith("nc1"):
-        _log_axis(ax)
-    ax.set_xticks(range(len(names)), names, rotation=30)
-    ax.set(xlabel="layer, input to output", ylabel=tables.METRICS[metric])
-    _legend(ax)
-    return ax
-
-
-def variability_ratio(table: pd.DataFrame, ax: Axes) -> Axes:
-    """Class-distance normalised variance of test over train, within each seed, and the claimed factor ten."""
-    ratio = seeds_by_epochs(table, "cdnv", split="test") / seeds_by_epochs(table, "cdnv", split="train")
-    interval(ratio, ax, label="test / train", colour=COLOURS["green"], log=True)
-    ax.axhline(10, color=COLOURS["black"], linewidth=0.9, linestyle="--", label="ten times")
-    _log_axis(ax)
-    ax.set_ylabel("CDNV of test over train (ratio)")
-    _legend(ax)
-    return epochs(table, ax)
