@@ -186,7 +186,10 @@ def train_and_test(table: pd.DataFrame, metric: str, ax: Axes) -> Axes:
 
 
 def nc2(table: pd.DataFrame, axes: list[Axes]) -> list[Axes]:
-    """Equal norms, equal angles, maximal angles: of the training class means and of the classifier's rows."""
+    """Equal norms, equal angles, maximal angles: of the training class means and of the classifier's rows.
+
+    The classifiers' cosines are drawn where the table has their spread; runs recorded before it was measured do not.
+    """
     wanted = (
         ("norm_cv", "CV of norms (equinorm)"),
         ("cos_std", "std of pairwise cosines (equiangular)"),
@@ -194,7 +197,7 @@ def nc2(table: pd.DataFrame, axes: list[Axes]) -> list[Axes]:
     )
     for ax, (name, ylabel) in zip(axes, wanted, strict=True):
         series = {"class means": (f"nc2_{name}_means", "train")}
-        if name != "cos_std":  # recorded of the means only
+        if name != "cos_std" or (table.metric == "nc2_cos_std_weights").any():
             series["classifiers"] = (f"nc2_{name}_weights", "train")
         curves(table, series, ax, ylabel=ylabel, columns=1)
     return axes
