@@ -117,6 +117,7 @@ def learning_rate_factor(schedule: str, epochs: int) -> Callable[[int], float]:
     "step": x0.1 at one third and again at two thirds, epochs // 3 and 2 epochs // 3 (Papyan, Han & Donoho,
     2020); "cosine": (1 + cos(pi t / epochs)) / 2; "constant": 1.
     """
+    epochs = int(epochs)  # comparisons with numpy's whole numbers do not add up
     if schedule == "constant":
         return lambda t: 1.0
     if schedule == "step":

@@ -10,6 +10,9 @@ from nclib.claims.verdict import Claim, Verdict, show
 SOURCES = {
     "papyan2020": "Papyan, Han & Donoho (2020)",
     "galanti2022": "Galanti, György & Hutter (2022)",
+    "hui2022": "Hui, Belkin & Nakkiran (2022)",
+    "han2022": "Han, Papyan & Donoho (2022)",
+    "nguyen2023": "Nguyen et al. (2023)",
     "zhu2021": "Zhu et al. (2021)",
     "bardazzi2026": "Bardazzi (2026)",
     "nakkiran2020": "Nakkiran et al. (2020)",

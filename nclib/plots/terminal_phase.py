@@ -22,14 +22,14 @@ _COLOURS = ("blue", "orange", "green")
 
 
 def seeds_by_epochs(
-    table: pd.DataFrame, metric: str, *, split: str = "train", layer: str = "features"
+    table: pd.DataFrame, metric: str, *, split: str = "train", layer: str = "features", labels: str = "clean"
 ) -> pd.DataFrame:
     """One metric, a row a seed and a column an epoch.
 
     Raises KeyError when the table holds no such number and ValueError when a seed stands for several runs:
     a curve is drawn of what was measured under one set of parameters, or not at all.
     """
-    rows = tables.select(table, metric=metric, split=split, layer=layer, labels="clean")
+    rows = tables.select(table, metric=metric, split=split, layer=layer, labels=labels)
     if rows.empty:
         raise KeyError(f"the table holds no {metric!r} of {split}/{layer}")
     if rows.duplicated(["seed", "epoch"]).any():
@@ -47,9 +47,9 @@ def at_epoch(
     return frame[epoch]
 
 
-def onset(table: pd.DataFrame, at_most: float = 0.0) -> pd.Series:
+def onset(table: pd.DataFrame, at_most: float = 0.0, *, labels: str = "clean") -> pd.Series:
     """By seed, the first measured epoch with training error at most `at_most`; NaN where there is none."""
-    reached = seeds_by_epochs(table, "error") <= at_most
+    reached = seeds_by_epochs(table, "error", labels=labels) <= at_most
     return reached.idxmax(axis=1).where(reached.any(axis=1)).astype(float)
 
 
@@ -101,13 +101,19 @@ def only(table: pd.DataFrame, parameter: str) -> object:
 
 
 def epochs(table: pd.DataFrame, ax: Axes, *, at_most: float = 0.0) -> Axes:
-    """A log epoch axis: terminal phase shaded a layer a seed, the step schedule's learning-rate drops dotted.
+    """`epoch_axis` with the terminal phase shaded, a layer a seed.
 
     The shade is the darker the more seeds have had a measured training error of at most `at_most`.
     """
     end, n = last_epoch(table), table.seed.nunique()
     for start in onset(table, at_most).dropna():
         ax.axvspan(start, end, color=COLOURS["amber"], alpha=0.24 / n, linewidth=0, zorder=0)
+    return epoch_axis(table, ax)
+
+
+def epoch_axis(table: pd.DataFrame, ax: Axes) -> Axes:
+    """A log axis of the epochs that were planned, the step schedule's learning-rate drops dotted."""
+    end = last_epoch(table)
     for e in drops(table):
         ax.axvline(e + 0.5, color=COLOURS["grey"], linewidth=0.9, linestyle=":", zorder=1)
     ticks = [e for e in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if e < 0.6 * end] + [end]

@@ -1,0 +1,213 @@
+"""Figures of runs that differ from a baseline in one thing, beside it."""
+
+import math
+from itertools import cycle
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from nclib import tables
+from nclib.plots.mnist1d import legend_below, plain_log
+from nclib.plots.style import COLOURS, figure, half_width, interval
+from nclib.plots.terminal_phase import epoch_axis, last_epoch, onset, seeds_by_epochs
+
+BASELINE = {
+    "architecture": "resnet18", "optimizer": "sgd", "weight_decay": 5e-4, "loss": "cross_entropy",
+    "label_noise": 0.0, "precision": "bfloat16",
+}  # fmt: skip
+"""What is varied one at a time, and its value where it is not."""
+COLLAPSE = {
+    "NC1: Tr(Σ_W Σ_B⁺)/K": {"metric": "nc1_pinv"},
+    "NC2: CV of ‖μ_c − μ_G‖": {"metric": "nc2_norm_cv_means"},
+    "NC2: mean |cos + 1/(K−1)|": {"metric": "nc2_cos_dev_means"},
+    "NC3: ‖W/‖W‖ − M/‖M‖‖": {"metric": "nc3_frobenius"},
+}
+"""Panels of the terminal phase: what is on the axis, and where it stands in the table."""
+NC0 = {"metric": "nc0_row_sum", "split": "none", "labels": "none", "layer": "all"}
+CLASSIFIER = {
+    "NC0: ‖Wᵀ1‖ (first = 1)": NC0 | {"relative": True},
+    "NC1: Tr(Σ_W Σ_B⁺)/K": {"metric": "nc1_pinv"},
+    "NC2: Gram of W from simplex": {"metric": "nc2_etf_weights"},
+    "NC3: ‖W/‖W‖ − M/‖M‖‖": {"metric": "nc3_frobenius"},
+}
+"""Panels of optimisers and weight decays: the four measures of Zhao et al. (2026), normalised as ours are."""
+_NAMES = {
+    "resnet18": "ResNet-18", "vgg11": "VGG-11", "densenet40": "DenseNet-40",
+    "sgd": "SGD", "adam": "Adam", "adamw": "AdamW",
+    "bfloat16": "trained in bfloat16", "float32": "trained in float32",
+    "cross_entropy": "cross-entropy", "mse": "squared error",
+}  # fmt: skip
+_OWN = (COLOURS["blue"], "o")
+_OTHERS = tuple(
+    (COLOURS[name], m) for name, m in zip(("orange", "green", "pink", "amber"), "s^Dv", strict=True)
+)
+
+
+# Reading the table
+
+
+def name(parameter: str, value: object) -> str:
+    """What one setting is called in a legend."""
+    if parameter == "weight_decay":
+        return f"λ = {value:g}"
+    if parameter == "label_noise":
+        return {0.0: "true labels", 1.0: "random labels"}.get(value, f"{value:.0%} permuted")
+    return _NAMES.get(value, str(value))
+
+
+def along(table: pd.DataFrame, parameter: str) -> dict[str, pd.DataFrame]:
+    """Runs that differ from the baseline in this alone, by its value, the baseline among them.
+
+    Empty when the baseline, or everything beside it, is missing: a comparison has two sides.
+    """
+    rows = tables.select(table, **{k: v for k, v in BASELINE.items() if k != parameter})
+    order = list(_NAMES)
+    values = sorted(rows[parameter].unique(), key=lambda v: order.index(v) if v in order else v)
+    if len(values) < 2 or BASELINE[parameter] not in values:
+        return {}
+    return {name(parameter, value): tables.select(rows, **{parameter: value}) for value in values}
+
+
+def variants(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The baseline first, then every run that differs from it in one thing, as `along` finds them."""
+    found = {"baseline": tables.select(table, **BASELINE)}
+    for parameter, value in BASELINE.items():
+        others = along(table, parameter)
+        others.pop(name(parameter, value), None)
+        found |= others
+    return found
+
+
+def given(rows: pd.DataFrame) -> str:
+    """The set of training labels that these runs were trained on: `noisy` where there is one."""
+    return "noisy" if (rows.labels == "noisy").any() else "clean"
+
+
+def values(
+    rows: pd.DataFrame, metric: str, *, split: str = "train", labels: str = "given", layer: str = "features"
+) -> pd.DataFrame:
+    """One metric, a row a seed and a column an epoch; `labels="given"` are those trained on. Infinity is no value."""
+    labels = given(rows) if labels == "given" else labels
+    found = seeds_by_epochs(rows, metric, split=split, layer=layer, labels=labels)
+    return found.replace(math.inf, math.nan)
+
+
+def final(rows: pd.DataFrame, metric: str, **where: str) -> pd.Series:
+    """One metric by seed at the last epoch; KeyError when a seed lacks it there."""
+    found, end = values(rows, metric, **where), last_epoch(rows)
+    if end not in found or found[end].isna().any():
+        raise KeyError(f"{metric!r} was not measured at epoch {end} for every seed")
+    return found[end]
+
+
+# Drawing
+
+
+def compared(
+    found: dict[str, pd.DataFrame],
+    ax: Axes,
+    *,
+    metric: str,
+    log: bool = True,
+    relative: bool = False,
+    **where: str,
+) -> Axes:
+    """One curve of a metric for each of these runs: mean over seeds, 95 % t-interval, of the logarithm with `log`.
+
+    With `relative` every seed is divided by its value at the first measured epoch.
+    Marks above the panel, one a seed: the first measured epoch without an error on the labels trained on.
+    """
+    for i, ((label, rows), (colour, marker)) in enumerate(zip(found.items(), looks(found), strict=True)):
+        curve = values(rows, metric, **where)
+        if relative:
+            curve = curve.div(curve.iloc[:, 0], axis="index")
+        interval(curve, ax, label=label, colour=colour, log=log, marker=marker)
+        for start in onset(rows, labels=given(rows)).dropna():
+            ax.plot(
+                start, 1.03 + 0.055 * i, marker, color=colour, ms=4, clip_on=False,
+                transform=ax.get_xaxis_transform(),
+            )  # fmt: skip
+    if log:
+        _log_axis(ax)
+    return epoch_axis(next(iter(found.values())), ax)
+
+
+def _log_axis(ax: Axes) -> None:
+    """A log axis with a few plain numbers on it, however short it is."""
+    ax.set_yscale("log")
+    low, high = ax.get_ylim()
+    if high < 100 * low:
+        plain_log(ax.yaxis)
+    if high < 6 * low:
+        ax.yaxis.set_major_locator(MaxNLocator(5))
+
+
+def looks(found: dict[str, pd.DataFrame]) -> list[tuple[str, str]]:
+    """Colour and marker of each: the baseline's are the same in every figure."""
+    others = cycle(_OTHERS)
+    return [_OWN if len(tables.select(rows, **BASELINE)) else next(others) for rows in found.values()]
+
+
+def panels(found: dict[str, pd.DataFrame], shown: dict[str, dict[str, object]]) -> Figure:
+    """`compared` on a panel for each of `shown`, two a row, which maps what is on the axis to its options."""
+    fig, axes = figure(-(-len(shown) // 2), 2, width=8.0, height=3.0)
+    for ax, (label, options) in zip(axes, shown.items(), strict=True):
+        compared(found, ax, **options).set_ylabel(label)
+    legend_below(axes, 4)
+    return fig
+
+
+def predicted(factor: pd.Series, ax: Axes) -> Axes:
+    """Black dashes: a factor by epoch, divided by that of its first epoch."""
+    ax.plot(factor.index, factor / factor.iloc[0], "--", color=COLOURS["black"], lw=1, zorder=3)
+    return ax
+
+
+def parts(rows: pd.DataFrame, ax: Axes) -> Axes:
+    """The squared error with penalty and the three parts that it is the sum of, against epochs."""
+    shown = (
+        ("mse_total", "L, the sum", "black", "o"), ("mse_nc1", "L_NC1", "blue", "s"),
+        ("mse_nc23", "L_NC2/3", "orange", "^"), ("mse_perp", "L_⊥", "green", "D"),
+    )  # fmt: skip
+    for metric, label, colour, marker in shown:
+        interval(values(rows, metric), ax, label=label, colour=COLOURS[colour], log=True, marker=marker)
+    _log_axis(ax)
+    ax.set_ylabel("squared error")
+    return epoch_axis(rows, ax)
+
+
+def off_the_path(rows: pd.DataFrame, ax: Axes) -> Axes:
+    """L_⊥ over the rest of the squared error, formed within each seed, and the tenth that the claim allows."""
+    share = values(rows, "mse_perp") / (values(rows, "mse_nc1") + values(rows, "mse_nc23"))
+    interval(share, ax, label="L_⊥ / (L_NC1 + L_NC2/3)", colour=COLOURS["pink"], log=True, marker="v")
+    ax.axhline(0.1, color=COLOURS["black"], linewidth=0.9, linestyle=":", label="a tenth")
+    _log_axis(ax)
+    ax.set_ylabel("L_⊥ over the rest (ratio)")
+    return epoch_axis(rows, ax)
+
+
+def summary(found: dict[str, pd.DataFrame], ax: Axes, *, metric: str, **where: str) -> Axes:
+    """A metric at the last epoch, a line for each of these runs: geometric mean, 95 % t-interval, seeds as points.
+
+    The band is the interval of the first of them, the baseline.
+    """
+    labels = []
+    for i, (label, rows) in enumerate(found.items()):
+        at_end = final(rows, metric, **where).astype(float)
+        logs = at_end.map(math.log)
+        centre, half = logs.mean(), half_width(logs)
+        low, middle, high = (math.exp(x) for x in (centre - half, centre, centre + half))
+        colour = COLOURS["black" if i else "blue"]
+        ax.errorbar(middle, i, xerr=[[middle - low], [high - middle]], fmt="o", color=colour, capsize=3, ms=5)
+        ax.plot(at_end, [i + 0.28] * len(at_end), ".", color=colour, ms=3)
+        if not i:
+            ax.axvspan(low, high, color=colour, alpha=0.15, linewidth=0)
+        labels.append(f"{label} ({len(at_end)})")
+    ax.set_xscale("log")
+    plain_log(ax.xaxis)
+    ax.set_yticks(range(len(labels)), labels, fontsize=8.5)
+    ax.set_ylim(len(labels) - 0.4, -0.6)
+    ax.grid(visible=False, axis="y")
+    return ax
