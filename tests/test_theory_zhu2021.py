@@ -389,3 +389,9 @@ def test_bad_shapes_and_dimensions_are_refused():
         zhu2021.lower_bound(-1.0, **SMALL)
     with pytest.raises(ValueError, match="c1 must be positive"):
         zhu2021.lower_bound(1.0, c1=0.0, **SMALL)
+
+
+@pytest.mark.parametrize("decay", [1e160, 1e300])
+def test_huge_decays_leave_the_zero_solution(decay):
+    minimum = zhu2021.global_minimum(num_classes=4, per_class=3, lambda_W=decay, lambda_H=decay)
+    assert minimum.value == math.log(4) and not minimum.collapsed

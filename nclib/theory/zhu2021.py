@@ -7,7 +7,7 @@ compares. Closed forms assume n samples in each of K classes and d >= K - 1. All
 
 from dataclasses import dataclass
 from fractions import Fraction
-from math import isfinite, log, log1p, sqrt
+from math import log, log1p, sqrt
 
 import torch
 from jaxtyping import Float, Int
@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from nclib.geometry import simplex_etf
+from nclib.theory.convex import Certificate, certify, check_decays, check_problem, convex_partner
 from nclib.theory.unconstrained import gradient, hessian_vector_product, logit_gradient, objective
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "GlobalMinimum",
     "certificate",
     "collapse_threshold",
+    "convex_partner",
     "escape_direction",
     "global_minimum",
     "gradient",
@@ -77,12 +79,12 @@ def global_minimum(*, num_classes: int, per_class: int, lambda_W: float, lambda_
     when K < 2, n < 1 or a lambda <= 0.
     """
     K, n = num_classes, per_class
-    _check_problem(K, n, lambda_W, lambda_H)
+    check_problem(K, n, lambda_W=lambda_W, lambda_H=lambda_H)
     constants = {"num_classes": K, "per_class": n, "lambda_W": lambda_W, "lambda_H": lambda_H}
     t = sqrt(n) * sqrt(lambda_W) * sqrt(lambda_H)
     # gap = 1 - K t. Next to the threshold it is all cancellation, so 1 - (K t)^2 is formed exactly first.
-    gap = float(1 - K * K * n * Fraction(lambda_W) * Fraction(lambda_H)) / (1 + K * t)
-    if gap <= 0:
+    gap = float(max(0, 1 - K * K * n * Fraction(lambda_W) * Fraction(lambda_H))) / (1 + K * t)
+    if gap == 0:
         return GlobalMinimum(**constants, value=log(K), margin=0.0, W_norm_squared=0.0, H_norm_squared=0.0)
     x = log1p(gap / t)
     # The cross-entropy is -ln(1 - (K-1) t); gap + t is the same argument, without cancellation near its zero.
@@ -102,7 +104,7 @@ def collapse_threshold(*, num_classes: int, per_class: int) -> float:
 
     It is also the spectral norm of $\nabla g$ at zero. ValueError for K < 2 or n < 1.
     """
-    _check_problem(num_classes, per_class, 1.0, 1.0)
+    check_problem(num_classes, per_class)
     return 1 / (num_classes * sqrt(per_class))
 
 
@@ -123,7 +125,7 @@ def lower_bound(
     taken, $c_1 = e^{a\rho/(K-1)}/(K-1)$: the bound is then $\ln(1 + (K-1)e^{-a\rho/(K-1)})$, and the simplex
     attains it. Zhu et al. (2021), appendix. ValueError for a negative rho or a c1 <= 0.
     """
-    _check_problem(num_classes, per_class, lambda_W, lambda_H)
+    check_problem(num_classes, per_class, lambda_W=lambda_W, lambda_H=lambda_H)
     K = num_classes
     rho = torch.as_tensor(rho, dtype=torch.float64)
     if not bool((rho >= 0).all()):
@@ -135,24 +137,6 @@ def lower_bound(
         raise ValueError(f"c1 must be positive, got {c1}")
     c2 = (log1p(c1) + log(K - 1)) / (1 + c1) + c1 / (1 + c1) * log1p(1 / c1)
     return c2 - x / (1 + c1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Certificate:
-    r"""What decides whether a critical point is a global minimum.
-
-    At a critical point other than zero the spectral norm is at least the threshold, with equality only at the
-    global minima.
-    """
-
-    spectral_norm: float
-    r"""$\|\nabla g\|_2$."""
-    threshold: float
-    r"""$\sqrt{\lambda_W\lambda_H}$."""
-    gradient_norm: float
-    """Norm of the gradient of f by all parameters; where it is not small the certificate decides nothing."""
-    is_global: bool
-    """spectral_norm <= (1 + tolerance) * threshold, and gradient_norm <= tolerance."""
 
 
 def certificate(
@@ -172,18 +156,10 @@ def certificate(
     $g(Z) + \sqrt{\lambda_W\lambda_H}\|Z\|_*$. Zhu et al. (2021), Lemma C.4. ValueError for shapes that do not
     fit or a lambda <= 0.
     """
-    _check_lambdas(lambda_W, lambda_H)
+    check_decays(lambda_W=lambda_W, lambda_H=lambda_H)
     G, _ = logit_gradient(W, H, b, y)
     by_parameter = gradient(W, H, b, y, lambda_W=lambda_W, lambda_H=lambda_H, lambda_b=lambda_b)
-    norm = torch.linalg.matrix_norm(G, 2).item()
-    gradient_norm = sqrt(sum(part.square().sum().item() for part in by_parameter if part is not None))
-    threshold = sqrt(lambda_W) * sqrt(lambda_H)
-    return Certificate(
-        spectral_norm=norm,
-        threshold=threshold,
-        gradient_norm=gradient_norm,
-        is_global=norm <= (1 + tolerance) * threshold and gradient_norm <= tolerance,
-    )
+    return certify(G, by_parameter, sqrt(lambda_W) * sqrt(lambda_H), tolerance)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,10 +187,12 @@ def escape_direction(
     (over samples) of $\nabla g$: $\Delta_W = (\lambda_H/\lambda_W)^{1/4} u q^\top$ and
     $\Delta_H = -(\lambda_W/\lambda_H)^{1/4} v q^\top$, along which the curvature of f is
     $-2(\|\nabla g\|_2 - \sqrt{\lambda_W\lambda_H})$. Zhu et al. (2021), Theorem 3.2: with d > K such a q
-    exists at every critical point, where W and H have the same null space. ValueError where W and H span all
-    d dimensions, or where the spectral norm leaves nothing to escape from.
+    exists at every critical point, where W and H have the same null space. With d = K it does too: rows of
+    $\nabla g$ sum to zero, so $1^\top\nabla_W f = \lambda_W 1^\top W$, and W has rank K - 1 at most where that
+    vanishes. ValueError where W and H span all d dimensions, or where the spectral norm leaves nothing to escape
+    from.
     """
-    _check_lambdas(lambda_W, lambda_H)
+    check_decays(lambda_W=lambda_W, lambda_H=lambda_H)
     G, _ = logit_gradient(W, H, b, y)
     rows = torch.cat([sqrt(lambda_W) * W, sqrt(lambda_H) * H])
     if len(rows) < rows.shape[1]:
@@ -233,16 +211,3 @@ def escape_direction(
     return EscapeDirection(
         delta_W=ratio * torch.outer(u[0], q), delta_H=-torch.outer(v[:, 0], q) / ratio, curvature=-2 * excess
     )
-
-
-def _check_problem(K: int, n: int, lambda_W: float, lambda_H: float) -> None:
-    for name, size, least in (("num_classes", K, 2), ("per_class", n, 1)):
-        if not isinstance(size, int) or isinstance(size, bool) or size < least:
-            raise ValueError(f"{name} must be a whole number of at least {least}, got {size!r}")
-    _check_lambdas(lambda_W, lambda_H)
-
-
-def _check_lambdas(lambda_W: float, lambda_H: float) -> None:
-    for name, value in (("lambda_W", lambda_W), ("lambda_H", lambda_H)):
-        if not (isfinite(value) and value > 0):
-            raise ValueError(f"{name} must be positive, got {value!r}")

@@ -1,0 +1,126 @@
+r"""The convex problem beneath an unconstrained-feature objective, which says what its global minima are.
+
+Let $\ell$ be a convex loss of the logits $Z = HW^\top$ and $t = \sqrt{\lambda_W\lambda_H}$. For any factors
+$\frac{\lambda_W}{2}\|W\|_F^2 + \frac{\lambda_H}{2}\|H\|_F^2 \ge t\,\|W\|_F\|H\|_F \ge t\|Z\|_*$, so the objective is
+never below $\ell(Z) + t\|Z\|_*$, its convex partner, and equals it where the factors are balanced:
+$\lambda_W W^\top W = \lambda_H H^\top H$. A critical point whose $Z$ minimises the partner is a global minimum of both.
+Zhu et al. (2021), appendix; Srebro (2004). Rows of Z and H are samples, as in `nclib.theory.unconstrained`.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import isfinite, sqrt
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional
+
+
+def convex_partner(
+    Z: Float[Tensor, "N K"],
+    y: Int[Tensor, " N"],
+    b: Float[Tensor, " K"] | None = None,
+    *,
+    lambda_W: float,
+    lambda_H: float,
+    lambda_b: float = 0.0,
+) -> Float[Tensor, ""]:
+    r"""The convex partner of f with cross-entropy.
+
+    $$\frac1N\sum_i \mathrm{CE}(z_i + b, y_i) + \sqrt{\lambda_W\lambda_H}\,\|Z\|_* + \frac{\lambda_b}{2}\|b\|^2
+    \;\le\; f(W, H, b) \quad\text{whenever } Z = HW^\top.$$
+
+    Z excludes the bias. Its minimum is that of f for d >= K - 1. Zhu et al. (2021), appendix. ValueError for
+    shapes that do not fit or a lambda <= 0.
+    """
+    check_decays(lambda_W=lambda_W, lambda_H=lambda_H)
+    if Z.ndim != 2 or len(Z) != len(y) or (b is not None and b.shape != Z.shape[1:]):
+        found = f"Z {tuple(Z.shape)}, y {tuple(y.shape)}, b {None if b is None else tuple(b.shape)}"
+        raise ValueError(f"Z must be (N, K), y (N,) and b (K,); got {found}")
+    nuclear_norm = torch.linalg.matrix_norm(Z, "nuc")
+    value = functional.cross_entropy(Z if b is None else Z + b, y)
+    value = value + sqrt(lambda_W) * sqrt(lambda_H) * nuclear_norm
+    return value if b is None else value + lambda_b / 2 * b.square().sum()
+
+
+def balanced_factors(
+    Z: Float[Tensor, "N K"], d: int, *, lambda_W: float, lambda_H: float
+) -> tuple[Float[Tensor, "K d"], Float[Tensor, "N d"]]:
+    r"""The factors (W, H) of $Z = HW^\top$ in d dimensions that cost least.
+
+    With $Z = USV^\top$: $W = (\lambda_H/\lambda_W)^{1/4} V S^{1/2}$, $H = (\lambda_W/\lambda_H)^{1/4} U S^{1/2}$, and
+    then $\frac{\lambda_W}{2}\|W\|_F^2 + \frac{\lambda_H}{2}\|H\|_F^2 = \sqrt{\lambda_W\lambda_H}\,\|Z\|_*$. ValueError
+    where Z has more than d singular values above 1e-12 of the largest, and for a lambda <= 0.
+    """
+    check_decays(lambda_W=lambda_W, lambda_H=lambda_H)
+    U, s, Vh = torch.linalg.svd(Z, full_matrices=False)
+    rank = int((s > 1e-12 * s[0]).sum())
+    if rank > d:
+        raise ValueError(f"Z has rank {rank}: it has no factors in d={d} dimensions")
+    root = s[:d].sqrt()
+    ratio = (sqrt(lambda_H) / sqrt(lambda_W)) ** 0.5
+    unused = (0, max(0, d - len(s)))
+    return functional.pad(ratio * Vh[:d].T * root, unused), functional.pad(U[:, :d] * root / ratio, unused)
+
+
+def subgradient_violation(Z: Float[Tensor, "N K"], G: Float[Tensor, "N K"], weight: float) -> float:
+    r"""How far Z is from minimising $\ell(Z) + t\|Z\|_*$, with G the gradient of $\ell$ at Z and t = `weight`.
+
+    Z is a minimiser iff $-G \in t\,\partial\|Z\|_*$, which is to say $\|G\|_2 \le t$ and
+    $-\langle G, Z\rangle = t\|Z\|_*$: the dual form needs no decision on the rank of Z. Returned is the larger of
+    the two errors, relative to $t$ and to $t\|Z\|_*$; without unit, and negative only inside the ball at Z = 0.
+    Where the loss has a free bias, G's column sums must vanish besides.
+    """
+    outside = torch.linalg.matrix_norm(G, 2).item() / weight - 1
+    norm = torch.linalg.matrix_norm(Z, "nuc").item()
+    if norm == 0:
+        return outside
+    return max(outside, abs((G * Z).sum().item() / (weight * norm) + 1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Certificate:
+    r"""What decides whether a critical point is a global minimum.
+
+    At a critical point other than zero the spectral norm is at least the threshold, with equality only at the
+    global minima.
+    """
+
+    spectral_norm: float
+    r"""$\|\nabla\ell\|_2$ of the gradient by the logits, $\nabla g$ for cross-entropy."""
+    threshold: float
+    r"""The nuclear norm's weight in the convex partner, $\sqrt{\lambda_W\lambda_H}$ for cross-entropy."""
+    gradient_norm: float
+    """Norm of the gradient of f by all parameters; where it is not small the certificate decides nothing."""
+    is_global: bool
+    """spectral_norm <= (1 + tolerance) * threshold, and gradient_norm <= tolerance."""
+
+
+def certify(
+    G: Float[Tensor, "N K"], by_parameter: Iterable[Tensor | None], threshold: float, tolerance: float
+) -> Certificate:
+    """The certificate of a point with gradient G by the logits and `by_parameter` by what is trained."""
+    norm = torch.linalg.matrix_norm(G, 2).item()
+    gradient_norm = sqrt(sum(part.square().sum().item() for part in by_parameter if part is not None))
+    return Certificate(
+        spectral_norm=norm,
+        threshold=threshold,
+        gradient_norm=gradient_norm,
+        is_global=norm <= (1 + tolerance) * threshold and gradient_norm <= tolerance,
+    )
+
+
+def check_problem(K: int, n: int, **lambdas: float) -> None:
+    """ValueError, naming the constant, for K < 2, n < 1 or a weight decay that is not positive."""
+    for name, size, least in (("num_classes", K, 2), ("per_class", n, 1)):
+        if not isinstance(size, int) or isinstance(size, bool) or size < least:
+            raise ValueError(f"{name} must be a whole number of at least {least}, got {size!r}")
+    check_decays(**lambdas)
+
+
+def check_decays(**lambdas: float) -> None:
+    """ValueError, naming it, for a weight decay that is not positive and finite."""
+    for name, value in lambdas.items():
+        if not (isfinite(value) and value > 0):
+            raise ValueError(f"{name} must be positive, got {value!r}")
