@@ -1,6 +1,7 @@
 """Closed forms and certificates, one module per paper."""
 
 from nclib.theory import (
+    checks,
     convex,
     ji2021,
     jiang2023,
@@ -12,6 +13,7 @@ from nclib.theory import (
 )
 
 __all__ = [
+    "checks",
     "convex",
     "ji2021",
     "jiang2023",
