@@ -9,6 +9,7 @@ from nclib.theory import (
     tirer2022,
     tirer2022_extended,
     unconstrained,
+    zhao2026,
     zhu2021,
 )
 
@@ -21,5 +22,6 @@ __all__ = [
     "tirer2022",
     "tirer2022_extended",
     "unconstrained",
+    "zhao2026",
     "zhu2021",
 ]
