@@ -1,11 +1,15 @@
-"""Closed forms and certificates, one module per paper."""
+"""Closed forms, certificates and the solver that tries them: one module per paper, and what they share."""
 
 from nclib.theory import (
+    batched,
     checks,
     convex,
     ji2021,
     jiang2023,
+    landscape,
+    lbfgs,
     mixon2020,
+    solver,
     tirer2022,
     tirer2022_extended,
     unconstrained,
@@ -14,11 +18,15 @@ from nclib.theory import (
 )
 
 __all__ = [
+    "batched",
     "checks",
     "convex",
     "ji2021",
     "jiang2023",
+    "landscape",
+    "lbfgs",
     "mixon2020",
+    "solver",
     "tirer2022",
     "tirer2022_extended",
     "unconstrained",
