@@ -13,6 +13,8 @@ BEGIN, END = "<!-- finding: written by tools/finding.py -->\n", "<!-- end of the
 FIGURE = ("10_terminal_phase.ipynb", "fig-nc1", "book/images/finding.png")
 STUDIES = {
     "terminal": "Terminal phase on FashionMNIST",
+    "test": "Layers and test images",
+    "needs": "What collapse needs",
     "unconstrained": "Unconstrained features",
     "double_descent": "Double descent on MNIST-1D",
     "controls": "What moves its peak",
