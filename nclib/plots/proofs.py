@@ -1,0 +1,54 @@
+"""Figures of the proofs: a bound with its tangents, and families of functions of one number with their minima.
+
+Everything is handed in as plain frames: what computes it needs torch, and nothing here may.
+"""
+
+import itertools
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from nclib.plots.style import COLOURS
+
+
+def tangents(curve: pd.DataFrame, samples: pd.DataFrame, ax: Axes) -> Axes:
+    """A convex bound over the mean margin (the frame's index), its tangents, and samples above it.
+
+    The column "bound" is the bound, all others are tangents. `samples` has a row for each
+    sample, with the columns margin and loss.
+    """
+    ax.plot(
+        samples.margin, samples.loss, ".", color=COLOURS["grey"], alpha=0.35, markersize=3, label="samples"
+    )
+    for name, dashes in zip(curve.columns.drop("bound"), itertools.cycle((":", "-.", "--"))):
+        ax.plot(curve.index, curve[name], dashes, color=COLOURS["blue"], linewidth=1.1, label=name)
+    ax.plot(curve.index, curve["bound"], color=COLOURS["black"], label="bound φ")
+    ax.set_xlim(curve.index.min(), curve.index.max())
+    ax.set_ylim(0, 1.1 * curve["bound"].max())
+    ax.set_xlabel("mean margin m")
+    ax.set_ylabel("cross-entropy (nats)")
+    return ax
+
+
+def family(curves: pd.DataFrame, lowest: pd.DataFrame, ax: Axes, *, x: str, y: str) -> Axes:
+    """Functions of one number (the frame's index), one line a column, with a marker at the lowest point of each.
+
+    `lowest` has a row for each marker: columns name (the curve's), x and y. The two axis labels are `x` and `y`.
+    """
+    styles = zip(curves.columns, itertools.cycle(("blue", "green", "amber", "pink")), strict=False)
+    for name, colour in styles:
+        ax.plot(curves.index, curves[name], color=COLOURS[colour], label=name)
+        of_curve = lowest[lowest.name == name]
+        ax.plot(
+            of_curve.x,
+            of_curve.y,
+            "o",
+            color=COLOURS[colour],
+            markersize=6,
+            clip_on=False,
+            label="_nolegend_",
+        )
+    ax.set_xlim(curves.index.min(), curves.index.max())
+    ax.set_xlabel(x)
+    ax.set_ylabel(y)
+    return ax

@@ -1,0 +1,101 @@
+r"""Critical points of the unconstrained-feature objective with cross-entropy, and how many of them are minima.
+
+Layout and f as in `nclib.theory.unconstrained`. All in float64.
+"""
+
+from collections.abc import Iterable
+from math import log, sqrt
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from nclib.geometry import simplex_etf
+from nclib.theory.convex import check_problem
+from nclib.theory.unconstrained import gradient, hessian_vector_product
+
+Point = tuple[Float[Tensor, "K d"], Float[Tensor, "N d"], Float[Tensor, " K"]]
+
+
+def grouped(
+    *,
+    num_classes: int,
+    per_class: int,
+    lambda_W: float,
+    lambda_H: float,
+    groups: int,
+    d: int,
+    generator: torch.Generator | None = None,
+) -> Point:
+    r"""The critical point (W, H, b) at which `groups` equal groups of classes form a simplex and share their vertices.
+
+    With $s = K/\text{groups}$ classes in a group and $t = \sqrt{n\lambda_W\lambda_H}$, $Kt < 1$: logits of other groups
+    are lower by $x = \ln(1/(st) - (K-s)/s)$, $\|W\|_F^2 = (K-s)\,t\,x/\lambda_W$ and $h_i = a\,w_{y_i}$,
+    $a = \sqrt{\lambda_W/(n\lambda_H)}$. One group is the origin, K groups are the global minimum; in between
+    $\|\nabla g\|_2 = 1/(K\sqrt n)$, as at the origin, and all are strict saddles. Samples are sorted by class, rotated
+    at random if a `generator` is given. Ours. ValueError where `groups` does not divide K, d < groups - 1, $Kt \ge 1$
+    with more than one group, or a constant is out of range.
+    """
+    K, n = num_classes, per_class
+    check_problem(K, n, lambda_W=lambda_W, lambda_H=lambda_H)
+    if groups < 1 or K % groups:
+        raise ValueError(f"groups must divide num_classes={K}, got {groups}")
+    b = torch.zeros(K, dtype=torch.float64)
+    if groups == 1:
+        return b.new_zeros(K, d), b.new_zeros(K * n, d), b
+    s, t = K // groups, sqrt(n) * sqrt(lambda_W) * sqrt(lambda_H)
+    if K * t >= 1:
+        raise ValueError(f"beyond the collapse threshold (K t = {K * t:.3g}) only the origin is critical")
+    x = log(1 / (s * t) - (K - s) / s)
+    vertices = simplex_etf(groups, d, generator=generator).repeat_interleave(s, dim=0)
+    W = sqrt((K - s) * t * x / (lambda_W * K)) * vertices
+    return W, sqrt(lambda_W / (n * lambda_H)) * W.repeat_interleave(n, dim=0), b
+
+
+def nearest(
+    W: Float[Tensor, "K d"],
+    H: Float[Tensor, "N d"],
+    b: Float[Tensor, " K"],
+    y: Int[Tensor, " N"],
+    *,
+    lambda_W: float,
+    lambda_H: float,
+    steps: int = 100,
+    tolerance: float = 1e-13,
+) -> Point | None:
+    r"""A critical point (W, H, b) of f near the given one, be it a minimum or a saddle; None where none is found.
+
+    Newton's method on $\nabla f = 0$, which does not care for the value of f, damped as by Levenberg and Marquardt:
+    $((\nabla^2 f)^2 + \mu I)\,\delta = -\nabla^2 f\,\nabla f$ with $\mu$ in proportion to $\|\nabla f\|$. It
+    stops at $\|\nabla f\| \le$ `tolerance`, entries below 1e-10 then being zero, or without success after `steps`. For
+    small problems: the Hessian is formed.
+    """
+    shapes = [part.shape for part in (W, H, b)]
+    sizes = [shape.numel() for shape in shapes]
+
+    decays = {"lambda_W": lambda_W, "lambda_H": lambda_H}
+
+    def unpacked(x: Tensor) -> list[Tensor]:
+        return [part.view(shape) for part, shape in zip(x.split(sizes), shapes, strict=True)]
+
+    def packed(parts: Iterable[Tensor]) -> Tensor:
+        return torch.cat([part.flatten() for part in parts])
+
+    x, mu = packed((W, H, b)), 1e-2
+    directions = torch.eye(len(x), dtype=x.dtype)
+    slope = packed(gradient(W, H, b, y, **decays))
+    for _ in range(steps):
+        point = unpacked(x)
+        if slope.norm() <= tolerance:
+            # At the origin the last step leaves rounding, whose rank would be anyone's guess.
+            return tuple(unpacked(torch.where(x.abs() < 1e-10, 0.0, x)))
+        rows = [packed(hessian_vector_product(*point, y, *unpacked(e), **decays)) for e in directions]
+        # f has flat directions (rotations, a shift of b), so the Hessian alone could not be inverted.
+        values, axes = torch.linalg.eigh(torch.stack(rows))
+        trial = x - axes @ (values / (values.square() + mu * slope.norm()) * (axes.T @ slope))
+        trial_slope = packed(gradient(*unpacked(trial), y, **decays))
+        if trial_slope.norm() < slope.norm():
+            x, slope, mu = trial, trial_slope, mu / 5
+        else:
+            mu *= 10
+    return None

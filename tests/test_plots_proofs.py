@@ -1,0 +1,43 @@
+"""Figures of the proofs draw the curves and the points they are given."""
+
+import matplotlib as mpl
+import pandas as pd
+import pytest
+
+from nclib.plots import proofs as plots
+
+mpl.use("agg")
+import matplotlib.pyplot as plt
+
+
+@pytest.fixture
+def ax():
+    figure, ax = plt.subplots()
+    yield ax
+    figure.canvas.draw()  # what cannot be drawn fails here
+    plt.close(figure)
+
+
+def _lines(ax) -> dict[str, tuple[list[float], list[float]]]:
+    return {line.get_label(): (list(line.get_xdata()), list(line.get_ydata())) for line in ax.lines}
+
+
+def test_the_bound_its_tangents_and_the_samples_are_drawn_as_given(ax):
+    curve = pd.DataFrame({"bound": [2.0, 0.5], "c₁ = 1": [1.5, -1.0]}, index=[-1.0, 3.0])
+    samples = pd.DataFrame({"margin": [0.0, 1.0], "loss": [1.7, 1.2]})
+    drawn = _lines(plots.tangents(curve, samples, ax))
+    assert drawn["bound φ"] == ([-1.0, 3.0], [2.0, 0.5])
+    assert drawn["c₁ = 1"] == ([-1.0, 3.0], [1.5, -1.0])
+    assert drawn["samples"] == ([0.0, 1.0], [1.7, 1.2])
+    assert ax.get_ylim()[0] == 0  # a tangent may leave below: a cross-entropy cannot
+
+
+def test_every_curve_has_its_own_lowest_points_in_its_own_colour(ax):
+    curves = pd.DataFrame({"one": [1.0, 0.0], "two": [0.0, 1.0]}, index=[0.0, 2.0])
+    lowest = pd.DataFrame({"name": ["two", "one", "one"], "x": [0.0, 2.0, 1.0], "y": [0.0, 0.0, 0.5]})
+    plots.family(curves, lowest, ax, x="x", y="ψ(x)")
+    one, its_points, two, others = ax.lines
+    assert list(one.get_ydata()) == [1.0, 0.0] and list(two.get_ydata()) == [0.0, 1.0]
+    assert list(its_points.get_xdata()) == [2.0, 1.0] and list(others.get_xdata()) == [0.0]
+    assert its_points.get_color() == one.get_color() != two.get_color() == others.get_color()
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("x", "ψ(x)")
