@@ -75,3 +75,20 @@ def test_bad_input_is_refused():
         critical_points.grouped(**SIX, groups=3, d=1)
     with pytest.raises(ValueError, match="only the origin is critical"):
         critical_points.grouped(num_classes=6, per_class=2, lambda_W=1.0, lambda_H=1.0, groups=2, d=5)
+
+
+def test_the_hessian_is_symmetric_and_that_of_the_objective():
+    y, decays = labels([2] * 3), {"lambda_W": 2e-2, "lambda_H": 3e-2}
+    shapes = ((3, 4), (6, 4), (3,))
+    x = normal(39)
+
+    def f(x):
+        parts = [part.view(shape) for part, shape in zip(x.split([12, 24, 3]), shapes, strict=True)]
+        return zhu2021.objective(*parts, y, **decays)
+
+    parts = [part.view(shape) for part, shape in zip(x.split([12, 24, 3]), shapes, strict=True)]
+    second = critical_points.hessian(*parts, y, **decays)
+    torch.testing.assert_close(second, second.T, rtol=0, atol=1e-15)
+    torch.testing.assert_close(second, torch.autograd.functional.hessian(f, x), rtol=1e-12, atol=1e-14)
+    other = critical_points.hessian(*parts, y, lambda_W=2e-2, lambda_H=4e-2)
+    assert (other - second).abs().max() == pytest.approx(1e-2, rel=1e-10)

@@ -1,9 +1,11 @@
-"""Closed forms, certificates and the solver that tries them: one module per paper, and what they share."""
+"""Closed forms and certificates, one module per paper; the solver and the random instances that try them."""
 
 from nclib.theory import (
     batched,
     checks,
     convex,
+    critical_points,
+    instances,
     ji2021,
     jiang2023,
     landscape,
@@ -21,6 +23,8 @@ __all__ = [
     "batched",
     "checks",
     "convex",
+    "critical_points",
+    "instances",
     "ji2021",
     "jiang2023",
     "landscape",

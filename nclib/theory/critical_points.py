@@ -52,6 +52,27 @@ def grouped(
     return W, sqrt(lambda_W / (n * lambda_H)) * W.repeat_interleave(n, dim=0), b
 
 
+def hessian(
+    W: Float[Tensor, "K d"],
+    H: Float[Tensor, "N d"],
+    b: Float[Tensor, " K"],
+    y: Int[Tensor, " N"],
+    *,
+    lambda_W: float,
+    lambda_H: float,
+) -> Float[Tensor, "P P"]:
+    """The matrix of second derivatives of f by all P entries of W, H and b, in this order, row by row.
+
+    For small problems: P Hessian-vector products. ValueError for shapes that do not fit.
+    """
+    shapes = [part.shape for part in (W, H, b)]
+    directions = torch.eye(sum(shape.numel() for shape in shapes), dtype=W.dtype)
+    decays = {"lambda_W": lambda_W, "lambda_H": lambda_H}
+    return torch.stack(
+        [_packed(hessian_vector_product(W, H, b, y, *_unpacked(e, shapes), **decays)) for e in directions]
+    )
+
+
 def nearest(
     W: Float[Tensor, "K d"],
     H: Float[Tensor, "N d"],
@@ -71,31 +92,29 @@ def nearest(
     small problems: the Hessian is formed.
     """
     shapes = [part.shape for part in (W, H, b)]
-    sizes = [shape.numel() for shape in shapes]
 
     decays = {"lambda_W": lambda_W, "lambda_H": lambda_H}
-
-    def unpacked(x: Tensor) -> list[Tensor]:
-        return [part.view(shape) for part, shape in zip(x.split(sizes), shapes, strict=True)]
-
-    def packed(parts: Iterable[Tensor]) -> Tensor:
-        return torch.cat([part.flatten() for part in parts])
-
-    x, mu = packed((W, H, b)), 1e-2
-    directions = torch.eye(len(x), dtype=x.dtype)
-    slope = packed(gradient(W, H, b, y, **decays))
+    x, mu = _packed((W, H, b)), 1e-2
+    slope = _packed(gradient(W, H, b, y, **decays))
     for _ in range(steps):
-        point = unpacked(x)
         if slope.norm() <= tolerance:
             # At the origin the last step leaves rounding, whose rank would be anyone's guess.
-            return tuple(unpacked(torch.where(x.abs() < 1e-10, 0.0, x)))
-        rows = [packed(hessian_vector_product(*point, y, *unpacked(e), **decays)) for e in directions]
+            return tuple(_unpacked(torch.where(x.abs() < 1e-10, 0.0, x), shapes))
         # f has flat directions (rotations, a shift of b), so the Hessian alone could not be inverted.
-        values, axes = torch.linalg.eigh(torch.stack(rows))
+        values, axes = torch.linalg.eigh(hessian(*_unpacked(x, shapes), y, **decays))
         trial = x - axes @ (values / (values.square() + mu * slope.norm()) * (axes.T @ slope))
-        trial_slope = packed(gradient(*unpacked(trial), y, **decays))
+        trial_slope = _packed(gradient(*_unpacked(trial, shapes), y, **decays))
         if trial_slope.norm() < slope.norm():
             x, slope, mu = trial, trial_slope, mu / 5
         else:
             mu *= 10
     return None
+
+
+def _packed(parts: Iterable[Tensor]) -> Tensor:
+    return torch.cat([part.flatten() for part in parts])
+
+
+def _unpacked(x: Tensor, shapes: list[torch.Size]) -> list[Tensor]:
+    sizes = [shape.numel() for shape in shapes]
+    return [part.view(shape) for part, shape in zip(x.split(sizes), shapes, strict=True)]
