@@ -55,12 +55,20 @@ def test_an_excess_counts_only_where_an_inequality_is_missed():
     assert math.isnan(instances.excess(float("nan"), 1.0))
 
 
+def test_the_worst_of_some_violations_does_not_hide_what_is_no_number():
+    assert instances.worst(0.1, torch.tensor(0.5), 0) == 0.5
+    assert math.isnan(instances.worst(0.1, float("nan"), 0.3))
+    assert max(0.1, float("nan"), 0.3) == 0.3  # Python's does
+
+
 def test_a_report_sees_what_is_missed_on_a_single_instance():
     seen = instances.report(lambda x: (1e-15, 0.1 if x == 7 else 0.0), range(10), control="one is off")
     assert seen.splitlines() == [
         "10 instances: largest violation below 1e-12: True",
         "control, one is off: below 1e-12: False",
     ]
+    named = instances.report(lambda x: (0.0, 1.0), range(3), control="one is off", of="all saddles")
+    assert named.startswith("all saddles: largest violation below 1e-12: True")
     worse = instances.report(lambda x: (float("nan") if x == 3 else 0.0, 1e-14), range(10), control="none")
     assert worse.splitlines()[0].endswith("False") and worse.splitlines()[1].endswith("True")
 

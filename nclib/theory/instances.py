@@ -7,13 +7,10 @@ must not, or the test could not have noticed. Layout as in `nclib.theory.unconst
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import isnan, sqrt
-from typing import TypeVar
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,25 +98,31 @@ def excess(lower: float | Tensor, upper: float | Tensor) -> float:
     return missed if isnan(missed) else max(0.0, missed) / max(1.0, abs(high))
 
 
+def worst(*violations: float | Tensor) -> float:
+    """The largest of some violations; NaN where one is, unlike Python's `max`."""
+    return torch.tensor([float(violation) for violation in violations], dtype=torch.float64).max().item()
+
+
 def report(
-    check: Callable[[T], Sequence[float]],
-    instances: Iterable[T],
+    check: Callable[..., Sequence[float | Tensor]],
+    instances: Iterable,
     *,
     control: str,
     below: float = 1e-12,
+    of: str = "",
 ) -> str:
     """Two lines on a check that returns, for an instance, the violation of a statement and that of a wrong one.
 
     Each line says whether the largest violation over all instances is below the given number; one that is not a
-    number is not. `control` names the wrong statement, for the second line, which ought to say False. ValueError
-    without instances.
+    number is not. `control` names the wrong statement, for the second line, which ought to say False. `of` says what
+    the instances are where their number may differ between machines; else they are counted. ValueError without
+    instances.
     """
     violations = torch.tensor([check(instance) for instance in instances], dtype=torch.float64)
     if not len(violations):
         raise ValueError("no instances to check")
-    # torch's maximum is NaN where one value is, unlike Python's.
-    holds, wrong_holds = (violations.amax(0) < below).tolist()
+    holds, wrong_holds = (worst(*column) < below for column in violations.T)
     return (
-        f"{len(violations)} instances: largest violation below {below:g}: {holds}\n"
+        f"{of or f'{len(violations)} instances'}: largest violation below {below:g}: {holds}\n"
         f"control, {control}: below {below:g}: {wrong_holds}"
     )
