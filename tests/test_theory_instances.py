@@ -37,7 +37,8 @@ def test_strengths_are_those_asked_for():
 def test_problem_is_what_the_closed_forms_take():
     (p,) = instances.draw(1, generator())
     assert zhu2021.global_minimum(**p.problem).lambda_H == p.lambda_H
-    assert zhu2021.objective(p.W, p.H, p.b, p.y, **p.decays) > 0
+    assert zhu2021.objective(*p.point, **p.decays) > 0
+    assert all(a is b for a, b in zip(p.point, (p.W, p.H, p.b, p.y), strict=True))
 
 
 def test_gaps_are_relative_and_zero_between_zeros():

@@ -37,6 +37,11 @@ class Instance:
         return {"num_classes": self.num_classes, "per_class": self.per_class, **self.decays}
 
     @property
+    def point(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """W, H, b and y, as functions of a point take them."""
+        return self.W, self.H, self.b, self.y
+
+    @property
     def tau(self) -> float:
         r"""$\tau = \sqrt{\lambda_W\lambda_H}$, the weight of the nuclear norm."""
         return sqrt(self.lambda_W) * sqrt(self.lambda_H)
