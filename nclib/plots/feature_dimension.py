@@ -28,7 +28,7 @@ def curve(table: pd.DataFrame, metric: str, **where: object) -> pd.DataFrame:
     return at_end(table, metric, by="feature_dim", **where)
 
 
-_LABELLED = (2, 3, 4, 5, 6, 8, 9, 10, 12, 16, 24, 32, 64)
+_LABELLED = (2, 3, 4, 5, 7, 9, 12, 16, 32, 64)
 
 
 def _over_dimension(table: pd.DataFrame, ax: Axes) -> Axes:
