@@ -259,6 +259,29 @@ def test_quadratics_of_every_condition_are_minimised_and_one_without_a_minimum_i
     torch.testing.assert_close(found.x[:3], torch.ones_like(x[:3]), rtol=0, atol=1e-8)
 
 
+def test_pairs_of_very_different_lengths_leave_a_direction_that_a_general_solver_does_not_find():
+    """A history along axes, s_i and y_i the unit vector e_i times size_i: the inverse Hessian is 1 on their span."""
+    sizes = torch.tensor([1e-200, 1.0, 1e-120, 1e150], dtype=torch.float64)
+    steps, gradient = torch.diag(sizes)[None], torch.tensor([[1.0, -2.0, 3.0, -4.0]], dtype=torch.float64)
+    ones = torch.ones(1, dtype=torch.float64)
+    products = torch.diag(sizes**2)[None]
+    state = lbfgs._State(
+        x=gradient, value=ones, gradient=gradient, residual=ones, iterations=torch.tensor([6]), direction=gradient,
+        step=ones, low=ones, high=ones, tries=torch.tensor([0]), gamma=ones, S=steps, Y=steps, SY=products,
+        YY=products, born=torch.tensor([[4, 5, 2, 3]]),
+    )  # fmt: skip
+    torch.testing.assert_close(state._newton(), -gradient, rtol=1e-12, atol=0)
+
+
+def test_a_search_that_runs_into_the_origin_does_not_end_in_a_singular_system():
+    constants = {"num_classes": 5, "per_class": 3, "lambda_W": 5e-3, "lambda_H": 5e-3}
+    problem = Problem(**constants, feature_dim=8)
+    starts = problem.draw(60, generator(7885824881599989479), scale=1.0)
+    found = solver.critical_points(problem, starts)
+    assert found.converged.sum() >= 50
+    assert bool(found.value.isfinite().all())
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
