@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from nclib import studies
@@ -109,13 +110,13 @@ def run(params: Params, *, folder: Path, device: torch.device) -> tuple[list[dic
         "rank": [point.rank for point in points],
         "kind": [list(KINDS).index(point.kind) for point in points],
     }
-    arrays = {name: torch.tensor(values) for name, values in arrays.items()}
+    arrays = {name: np.array(values) for name, values in arrays.items()}
     rows = [
         {"epoch": params.epochs, "split": "train", "labels": "clean", "layer": "restarts"}
         | {"metric": metric, "value": float(value)}
         for metric, value in _over_restarts(points, arrays)
     ]
-    return rows, {name: values.numpy() for name, values in arrays.items()}
+    return rows, arrays
 
 
 def _descend(problem: Problem, params: Params, device: torch.device) -> solver.Solutions:
@@ -131,15 +132,13 @@ def _descend(problem: Problem, params: Params, device: torch.device) -> solver.S
     )  # fmt: skip
 
 
-def _over_restarts(
-    points: list[CriticalPoint], arrays: dict[str, torch.Tensor]
-) -> Iterator[tuple[str, float | torch.Tensor]]:
-    gaps = arrays["excess"].abs()
+def _over_restarts(points: list[CriticalPoint], arrays: dict[str, np.ndarray]) -> Iterator[tuple[str, float]]:
+    gaps = np.abs(arrays["excess"])
     yield "objective_gap_max", gaps.max()
-    yield "objective_gap_median", gaps.quantile(0.5)
-    yield "reached_share", (gaps < REACHED).double().mean()
+    yield "objective_gap_median", np.median(gaps)
+    yield "reached_share", (gaps < REACHED).mean()
     yield "gradient_norm_max", arrays["gradient_norm"].max()
-    yield "certificate_error_max", (arrays["certificate"] - 1).abs().max()
+    yield "certificate_error_max", np.abs(arrays["certificate"] - 1).max()
     kinds = Counter(point.kind for point in points)
     yield from ((metric, kinds[kind]) for kind, metric in KINDS.items())
     saddles = [point.eigenvalue for point in points if point.kind == "saddle"]
