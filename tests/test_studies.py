@@ -196,7 +196,7 @@ def test_streams_of_different_purposes_and_seeds_share_nothing():
     [
         ("terminal_phase", "2a5270a94e43b683"),
         ("unconstrained", "afedf9e5da285eef"),
-        ("landscape", "7b97366e77bee252"),
+        ("landscape", "f8a0764f7139431c"),
         ("statements", "68fbea3318a56503"),
         ("mnist1d", "6c1c00f678296141"),
         ("representations", "5bbfb96f96f63214"),

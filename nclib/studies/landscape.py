@@ -16,9 +16,9 @@ from nclib.theory.batched import Problem
 from nclib.theory.landscape import CriticalPoint, classify
 
 OWN = {
-    "gd": {"lr": 5.0, "batch_size": 0, "epochs": 500},
+    "gd": {"lr": 5.0, "batch_size": 0, "epochs": 700},
     "sgd": {"lr": 2.0, "batch_size": 500, "epochs": 600},
-    "adam": {"lr": 0.1, "batch_size": 0, "epochs": 400},
+    "adam": {"lr": 0.1, "batch_size": 0, "epochs": 500},
     "lbfgs": {"lr": 0.0, "batch_size": 0, "epochs": 10_000},
     "gradient_norm": {"lr": 0.0, "batch_size": 0, "epochs": 20_000},
 }
@@ -48,12 +48,12 @@ class Params(StudyParams):
 
     num_classes: int = param(10, min=2)
     per_class: int = param(100, min=1)  # ours
-    feature_dim: int = param(64, min=1)  # ours; the theory needs d > K
+    feature_dim: int = param(16, min=1)  # ours; the theory needs d > K
     lambda_W: float = param(1e-3, above=0)  # ours: K sqrt(n lambda_W lambda_H) = 0.1
     lambda_H: float = param(1e-3, above=0)  # ours
     lambda_b: float = param(0.0, min=0)  # zhu2021: free or regularised
     init_scale: float = param(0.1, above=0)  # ours: standard deviation of every initial entry
-    restarts: int = param(100, min=1)  # ours: three seeds are 300 starts
+    restarts: int = param(70, min=1)  # ours: three seeds are 210 starts
     method: str = param("lbfgs", choices=tuple(OWN))
     lr: float = param(0.0, min=0)  # of gd, sgd and adam; 0: our own
     momentum: float = param(0.9, min=0, max=1)  # of gd and sgd
