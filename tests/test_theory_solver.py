@@ -1,5 +1,6 @@
 """Batched solver of the unconstrained-feature model: derivatives, minima, critical points and their kinds."""
 
+import dataclasses
 import math
 
 import pytest
@@ -221,6 +222,27 @@ def test_random_searches_find_saddles_but_no_other_local_minimum():
     # Control: a start is called what it is.
     started = solver.descend(problem, problem.draw(2, generator(), scale=1.0), max_evaluations=1)
     assert {point.kind for point in landscape.classify(problem, started)} == {"not critical"}
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-8, 3e-7])
+def test_a_point_next_to_a_minimum_is_one_and_a_minimum_without_room_is_another(noise):
+    """The certificate's ratio is off by what is left of the gradient; no minimum in too few dimensions satisfies it."""
+    for d, kind in ((6, "global minimum"), (1, "other local minimum")):
+        problem = Problem(**SMALL, feature_dim=d)
+        found = solver.descend(problem, problem.draw(6, generator(), scale=0.5))
+        moved = Points(
+            *(
+                p + noise * q
+                for p, q in zip(found.points, problem.draw(6, generator(1), scale=1.0), strict=True)
+            )
+        )
+        near = dataclasses.replace(found, points=moved)
+        points = landscape.classify(problem, near)
+        assert {point.kind for point in points} == {kind}
+        ratios = [point.certificate.spectral_norm / point.certificate.threshold - 1 for point in points]
+        assert (min(ratios) > 0.1) == (d == 1)
+        if d == 6 and noise == 3e-7:
+            assert max(ratios) > 1e-6, "the control: the plain certificate would miss it"
 
 
 def test_phase_diagram_follows_the_prediction_on_both_sides_of_the_threshold():
