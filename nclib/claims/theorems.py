@@ -1,5 +1,7 @@
 """Theorems put to random instances: they stand while the worst violation of their statements is rounding."""
 
+from typing import Literal
+
 import pandas as pd
 
 from nclib.claims.verdict import Claim, Verdict, every_run, evidence, judged, per_run
@@ -9,7 +11,13 @@ INSTANCES = 1000
 
 
 def theorem(
-    source: str, name: str, statement: str, place: str, *names: str, paper: str | None = None
+    source: str,
+    name: str,
+    statement: str,
+    place: str,
+    *names: str,
+    paper: str | None = None,
+    registered: Literal["before", "after"] = "before",
 ) -> Claim:
     """The claim that the statements of these names, of the source or of another `paper` of the study, hold."""
 
@@ -27,4 +35,5 @@ def theorem(
         id=f"{source}-{name}", statement=statement, place=place,
         measure=f"largest violation over {INSTANCES} random instances a run ({', '.join(names)})",
         predicate="below 1e-8", judge=judge, source=source, study="statements", page="22_landscape",
+        registered=registered,
     )  # fmt: skip

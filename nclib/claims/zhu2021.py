@@ -1,5 +1,7 @@
 """Zhu et al. (2021): the unconstrained-feature landscape with cross-entropy and weight decay."""
 
+from typing import Literal
+
 import pandas as pd
 
 from nclib.claims.terminal_phase import NOISY, at_end, varied
@@ -90,11 +92,11 @@ def _no_other_minimum(table: pd.DataFrame) -> Verdict:
 
 def _claim(
     name: str, statement: str, place: str, measure: str, predicate: str, judge,
-    study: str = "unconstrained", page: str = "20_unconstrained_features",
+    study: str = "unconstrained", page: str = "20_unconstrained_features", registered: Literal["before", "after"] = "before",
 ) -> Claim:  # fmt: skip
     return Claim(
         id=f"zhu2021-{name}", statement=statement, place=place, measure=measure, predicate=predicate,
-        judge=judge, source="zhu2021", study=study, page=page,
+        judge=judge, source="zhu2021", study=study, page=page, registered=registered,
     )  # fmt: skip
 
 
@@ -148,7 +150,7 @@ CLAIMS = (
     _claim(
         "no-other-minimum", "No critical point is a local minimum that is not global.", "theorem 3.2",
         "largest number a run of starts that end in another local minimum, with a search that finds saddles",
-        "below 0.5", _no_other_minimum, study="landscape", page="22_landscape",
+        "below 0.5", _no_other_minimum, study="landscape", page="22_landscape", registered="after",
     ),
     theorem(
         "zhu2021", "theorem-minimum",
@@ -180,5 +182,11 @@ CLAIMS = (
         "On random problems with d ≥ K − 1 L-BFGS ends at a balanced, certified point of the closed form's value.",
         "theorems 3.1 and 3.2", "descent reaches the value", "no point below", "balance", "certificate",
         paper="zhu2021_descent",
+    ),
+    theorem(
+        "zhu2021", "theorem-descent-value",
+        "On random problems with d ≥ K − 1 L-BFGS ends at the closed form's value, and never below it.",
+        "theorems 3.1 and 3.2", "descent reaches the value", "no point below", paper="zhu2021_descent",
+        registered="after",
     ),
 )  # fmt: skip
