@@ -92,7 +92,8 @@ def _no_other_minimum(table: pd.DataFrame) -> Verdict:
 
 def _claim(
     name: str, statement: str, place: str, measure: str, predicate: str, judge,
-    study: str = "unconstrained", page: str = "20_unconstrained_features", registered: Literal["before", "after"] = "before",
+    study: str = "unconstrained", page: str = "20_unconstrained_features",
+    registered: Literal["before", "after"] = "before",
 ) -> Claim:  # fmt: skip
     return Claim(
         id=f"zhu2021-{name}", statement=statement, place=place, measure=measure, predicate=predicate,
