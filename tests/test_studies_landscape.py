@@ -101,6 +101,8 @@ def test_every_method_has_settings_of_its_own():
     assert landscape.Params(method="sgd", per_class=5).batch_size == 25
     with pytest.raises(ParameterError, match="did you mean 'sgd'"):
         landscape.Params(method="sgdm")
+    with pytest.raises(ParameterError, match="batch_size must be at most 50"):
+        landscape.Params(method="sgd", per_class=5, batch_size=51)
     assert landscape.cost(landscape.Params(method="sgd")) > landscape.cost(landscape.Params()) > 0
 
 
