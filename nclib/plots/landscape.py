@@ -62,6 +62,9 @@ def critical_points(points: pd.DataFrame, ax: Axes, *, against: str) -> Axes:
         hollow = {"facecolors": "none", "edgecolors": colour} if marker in "os" else {"color": colour}
         ax.scatter(those[against], 1 + those.excess, marker=marker, s=28, label=label, **hollow)
     ax.set_yscale("log")
+    ticks = [tick for tick in (1, 2, 5, 10, 20, 50, 100) if tick <= 2 * (1 + points.excess.max())]
+    ax.set_yticks(ticks, [f"{tick}" for tick in ticks])
+    ax.yaxis.minorticks_off()
     ax.set_ylabel("f / f*")
     if against == "eigenvalue":
         ax.set_xscale("symlog", linthresh=1e-3)
