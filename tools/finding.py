@@ -14,6 +14,7 @@ FIGURE = ("10_terminal_phase.ipynb", "fig-nc1", "book/images/finding.png")
 STUDIES = {
     "terminal": "Terminal phase on FashionMNIST",
     "unconstrained": "Unconstrained features",
+    "landscape": "The landscape from many starts",
     "double_descent": "Double descent on MNIST-1D",
     "controls": "What moves its peak",
     "epochs": "The same over epochs",
