@@ -11,6 +11,7 @@ from functools import cache
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 
 from nclib import claims, runs, tables
@@ -30,6 +31,7 @@ from nclib.claims.verdict import (
 )
 from nclib.models import build
 from nclib.studies import generator, grids
+from nclib.theory.checks import PAPERS, violations
 
 CELLS = {name: cells for name, (_, cells) in grids.published().items()}
 """The parameters of the runs that are really recorded: what the claims select must be among them."""
@@ -155,6 +157,66 @@ def free(
         return table(recorded)
 
     return make
+
+
+def from_starts(metric: str, methods: Sequence[str]):
+    """Runs from many starts; the worst run of these methods has the value, their others half of it."""
+
+    def make(values):
+        recorded, given = [], set()
+        for cell in CELLS["landscape"]:
+            if cell.seed >= len(values):
+                continue
+            mine = cell.method in methods
+            v = values[cell.seed] * (0.5 if cell.method in given else 1.0) if mine else DECOY
+            given.add(cell.method)
+            others = {"objective_gap_max", "other_minima"} - {metric}
+            rows = {("train", "clean", "restarts", each, cell.epochs): DECOY for each in others}
+            rows |= {("train", "clean", "restarts", "saddles", cell.epochs): 7.0}
+            rows |= {("train", "clean", "restarts", metric, e): x for e, x in ((0, DECOY), (cell.epochs, v))}
+            recorded.append((cell, rows))
+        return table(recorded)
+
+    return make
+
+
+def theorem(paper: str, *names: str):
+    """The last of the named statements is violated by the value, the others by half of it, unnamed ones by far."""
+
+    def make(values):
+        recorded = []
+        for cell in CELLS["statements"]:
+            if cell.seed >= len(values):
+                continue
+            v = values[cell.seed]
+            by_name = dict.fromkeys(names, v / 2) | {names[-1]: v, "another statement": DECOY}
+            if cell.paper != paper:
+                by_name = dict.fromkeys(by_name, DECOY)
+            rows = {("none", "none", name, "violation_max", 0): x for name, x in by_name.items()}
+            recorded.append((cell, rows))
+        return table(recorded)
+
+    return make
+
+
+THEOREMS = {
+    "zhu2021-theorem-minimum": ("zhu2021", "value", "stationarity", "norms", "no point below"),
+    "zhu2021-theorem-lower-bound": ("zhu2021", "lower bound", "lower bound attained"),
+    "zhu2021-theorem-certificate": ("zhu2021", "certificate", "partner below f", "partner above minimum"),
+    "zhu2021-theorem-strict-saddle": ("zhu2021", "threshold", "curvature"),
+    "zhu2021-theorem-balance": ("zhu2021", "balance", "centred classifier"),
+    "zhu2021-theorem-descent": (
+        "zhu2021_descent", "descent reaches the value", "no point below", "balance", "certificate",
+    ),
+    "zhu2021-theorem-descent-value": ("zhu2021_descent", "descent reaches the value", "no point below"),
+    "tirer2022-theorem-minimum": ("tirer2022", "value", "stationarity", "norms", "no point below"),
+    "tirer2022-theorem-partner": ("tirer2022", "certificate", "partner below f"),
+    "tirer2022-theorem-extended": ("tirer2022_extended", "value", "stationarity", "no point below"),
+    "ji2021-theorem-margin": ("ji2021", "bound attained", "unit margin", "margin bound"),
+    "ji2021-theorem-conservation": ("ji2021", "conservation"),
+    "mixon2020-theorem-strong-collapse": ("mixon2020", "no loss", "distances", "conservation"),
+}  # fmt: skip
+"""The paper and the statements that each claim on a theorem is about."""
 
 
 PEAKED = {
@@ -610,6 +672,12 @@ CASES = {
     "zhu2021-bias": Case(free((*ALL, "bias_spread")), "bias_spread"),
     "zhu2021-strict-saddle": Case(free(ORIGIN, epoch=0), "curvature"),
     "zhu2021-threshold": Case(free((*ALL, "weight_norm_squared"), beyond=True), "weight_norm_squared"),
+    "zhu2021-random-starts": Case(
+        from_starts("objective_gap_max", ("gd", "sgd", "adam", "lbfgs")), "objective_gap_max"
+    ),
+    "zhu2021-no-other-minimum": Case(
+        from_starts("other_minima", ("gd", "sgd", "adam", "lbfgs", "gradient_norm")), "other_minima"
+    ),
     "bardazzi2026-peak": Case(at("error", 16, lambda v: 0.4), "error"),
     "bardazzi2026-peak-range": Case(by_width(in_range), "error", 1.0, 0.75, (1.0, 1.0, 0.75)),
     "bardazzi2026-memorisation": Case(at("memorised", 16, lambda v: 0.02), "error"),
@@ -811,6 +879,7 @@ CASES |= {
         every_dimension(softmax_code, "one_vs_rest_margin_weights", "none"), "one_vs_rest_margin_weights"
     ),
 }  # fmt: skip
+CASES |= {name: Case(theorem(*read), "violation_max") for name, read in THEOREMS.items()}
 # How the number of a claim becomes the value that `make` puts into the table, where the two differ.
 VALUE_OF = {
     "bardazzi2026-peak": lambda x: 0.3 + x,
@@ -909,8 +978,9 @@ def test_the_written_threshold_is_the_one_that_decides(claim):
             )
 
 
-WORST_OF_RUNS = [claim for claim in claims.ALL if claim.study == "unconstrained"]
-MEANS = [claim for claim in claims.ALL if claim.study != "unconstrained"]
+THEORY = ("unconstrained", "landscape", "statements")
+WORST_OF_RUNS = [claim for claim in claims.ALL if claim.study in THEORY]
+MEANS = [claim for claim in claims.ALL if claim.study not in THEORY]
 WITH_INTERVAL = [claim for claim in MEANS if claim.id != "bardazzi2026-cka-invariant"]
 
 
@@ -932,10 +1002,11 @@ def test_an_interval_that_straddles_the_threshold_decides_nothing(claim):
 def test_a_statement_about_all_runs_falls_with_one_of_them(claim):
     inside, outside = numbers(claim, True)[1], numbers(claim, False)[1]
     make = CASES[claim.id].make
-    seeds = 3 if claim.id == "zhu2021-threshold" else 5
+    seeds = 5 if claim.study == "unconstrained" and claim.id != "zhu2021-threshold" else 3
     kept, broken = claim.judge(make([inside] * seeds)), claim.judge(make([outside] + [inside] * (seeds - 1)))
     assert (kept.status, broken.status) == ("supported", "not supported")
-    assert kept.n == broken.n == (3 if seeds == 3 else 15)
+    runs_judged = {"zhu2021-random-starts": 15, "zhu2021-no-other-minimum": 21}
+    assert kept.n == broken.n == runs_judged.get(claim.id, 3 if seeds == 3 else 15)
 
 
 def test_a_negative_deviation_counts_as_one():
@@ -990,7 +1061,11 @@ def test_a_run_without_the_metric_decides_nothing(claim):
 
 
 @pytest.mark.parametrize(
-    "claim", [c for c in claims.ALL if c.id != "zhu2021-strict-saddle"], ids=lambda c: c.id
+    "claim",
+    [
+        c for c in claims.ALL if c.id != "zhu2021-strict-saddle" and c.study != "statements"
+    ],  # those have no epochs
+    ids=lambda c: c.id,
 )
 def test_a_run_that_stops_early_is_not_judged_by_its_last_epoch(claim):
     # The trap of groupby().last(): with the decoys put right, the run's last row would support the claim.
@@ -1059,6 +1134,49 @@ def test_every_optimiser_must_have_run():
         assert verdict.status == "inconclusive"
         assert f"fewer than 3 runs of {name}" in verdict.reason
     assert "no runs below" in claim.judge(made[made.lambda_W == 0.03]).reason
+
+
+def test_every_method_must_have_had_its_starts():
+    claim = claims.get("zhu2021-random-starts")
+    made = supported(claim)
+    for name in ("gd", "sgd", "adam", "lbfgs"):
+        of_method = made.method == name
+        for few in (made[~of_method], made.assign(restarts=made.restarts.mask(of_method, 33))):
+            verdict = claim.judge(few)
+            assert verdict.status == "inconclusive"
+            assert verdict.reason == f"fewer than 200 starts of {name}"
+    # Beyond the threshold, or without a dimension to spare, the theorems say something else.
+    for other in ({"lambda_W": 0.1, "lambda_H": 0.1}, {"feature_dim": 4}):
+        assert claim.judge(made.assign(**other)).status == "inconclusive"
+
+
+def test_a_search_that_finds_no_saddle_says_nothing_on_other_minima():
+    claim = claims.get("zhu2021-no-other-minimum")
+    made = supported(claim)
+    hit = (made.metric == "saddles") & (made.method == "gradient_norm") & (made.num_classes == 5)
+    verdict = claim.judge(made.assign(value=made.value.mask(hit, 0.0)))
+    assert verdict.status == "inconclusive"
+    assert "minima only" in verdict.reason
+    assert "gradient_norm" in claim.judge(made[made.method != "gradient_norm"]).reason
+
+
+@pytest.mark.parametrize("paper", PAPERS)
+def test_every_statement_of_every_paper_is_judged_and_no_other(paper):
+    generator = torch.Generator().manual_seed(0)
+    stated = set(violations(paper, generator, instances=2 if paper == "zhu2021_descent" else 20))
+    assert {name for of, *names in THEOREMS.values() if of == paper for name in names} == stated
+
+
+@pytest.mark.parametrize("name", THEOREMS)
+def test_a_theorem_falls_with_any_of_its_statements_and_on_too_few_instances(name):
+    claim, (paper, *names) = claims.get(name), THEOREMS[name]
+    made = supported(claim)
+    for statement in names:
+        hit = (made.layer == statement) & (made.paper == paper) & (made.seed == 1)
+        assert claim.judge(made.assign(value=made.value.mask(hit, 2e-8))).status == "not supported"
+        assert claim.judge(made[~hit]).status == "inconclusive"
+    assert claim.judge(made.assign(instances=999)).status == "inconclusive"
+    assert claim.judge(made[made.paper != paper]).status == "inconclusive"
 
 
 def test_a_curvature_other_than_predicted_is_not_supported_and_says_so():

@@ -81,7 +81,7 @@ def test_the_deviations_page_prints_the_defaults_of_the_code(study):
     rows = re.findall(r"^\| `(\w+)` \| `([^`]*)` \|", text, re.MULTILINE)
     params = studies.get(study).Params()
     shown = {name: value for name, value in rows}
-    assert len(shown) == len(rows) > 5
+    assert len(shown) == len(rows) > 1
     assert {name: str(getattr(params, name)) for name in shown} == shown
     assert set(shown) | {"seed"} == set(params.names()), "a parameter is missing from the page"
 
@@ -96,7 +96,7 @@ def test_every_source_and_citation_is_in_the_bibliography():
     assert cited <= set(keys)
 
 
-@pytest.mark.parametrize("study", ["unconstrained", "mnist1d"])
+@pytest.mark.parametrize("study", ["unconstrained", "landscape", "mnist1d"])
 def test_the_deviations_page_prints_each_optimisers_own_settings(study):
     text = section((BOOK / "deviations.md").read_text(), f"`{study}`").split("| Setting |", 1)[1]
     header, _, *rows = text.split("\n\n", 1)[0].splitlines()

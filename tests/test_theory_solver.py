@@ -1,5 +1,6 @@
 """Batched solver of the unconstrained-feature model: derivatives, minima, critical points and their kinds."""
 
+import dataclasses
 import math
 
 import pytest
@@ -223,6 +224,27 @@ def test_random_searches_find_saddles_but_no_other_local_minimum():
     assert {point.kind for point in landscape.classify(problem, started)} == {"not critical"}
 
 
+@pytest.mark.parametrize("noise", [0.0, 1e-8, 3e-7])
+def test_a_point_next_to_a_minimum_is_one_and_a_minimum_without_room_is_another(noise):
+    """The certificate's ratio is off by what is left of the gradient; no minimum in too few dimensions satisfies it."""
+    for d, kind in ((6, "global minimum"), (1, "other local minimum")):
+        problem = Problem(**SMALL, feature_dim=d)
+        found = solver.descend(problem, problem.draw(6, generator(), scale=0.5))
+        moved = Points(
+            *(
+                p + noise * q
+                for p, q in zip(found.points, problem.draw(6, generator(1), scale=1.0), strict=True)
+            )
+        )
+        near = dataclasses.replace(found, points=moved)
+        points = landscape.classify(problem, near)
+        assert {point.kind for point in points} == {kind}
+        ratios = [point.certificate.spectral_norm / point.certificate.threshold - 1 for point in points]
+        assert (min(ratios) > 0.1) == (d == 1)
+        if d == 6 and noise == 3e-7:
+            assert max(ratios) > 1e-6, "the control: the plain certificate would miss it"
+
+
 def test_phase_diagram_follows_the_prediction_on_both_sides_of_the_threshold():
     phases = solver.phase_diagram(
         num_classes=4, feature_dim=6, per_class=[1, 3], lambda_W=[1e-3, 0.3], lambda_H=[1e-2, 0.1, 0.3],
@@ -257,6 +279,29 @@ def test_quadratics_of_every_condition_are_minimised_and_one_without_a_minimum_i
     found = lbfgs.minimise(Quadratic(eigenvalues), x, tolerance=1e-9, max_evaluations=2000, history=history)
     assert found.converged.tolist() == [True, True, True, False]
     torch.testing.assert_close(found.x[:3], torch.ones_like(x[:3]), rtol=0, atol=1e-8)
+
+
+def test_pairs_of_very_different_lengths_leave_a_direction_that_a_general_solver_does_not_find():
+    """A history along axes, s_i and y_i the unit vector e_i times size_i: the inverse Hessian is 1 on their span."""
+    sizes = torch.tensor([1e-200, 1.0, 1e-120, 1e150], dtype=torch.float64)
+    steps, gradient = torch.diag(sizes)[None], torch.tensor([[1.0, -2.0, 3.0, -4.0]], dtype=torch.float64)
+    ones = torch.ones(1, dtype=torch.float64)
+    products = torch.diag(sizes**2)[None]
+    state = lbfgs._State(
+        x=gradient, value=ones, gradient=gradient, residual=ones, iterations=torch.tensor([6]), direction=gradient,
+        step=ones, low=ones, high=ones, tries=torch.tensor([0]), gamma=ones, S=steps, Y=steps, SY=products,
+        YY=products, born=torch.tensor([[4, 5, 2, 3]]),
+    )  # fmt: skip
+    torch.testing.assert_close(state._newton(), -gradient, rtol=1e-12, atol=0)
+
+
+def test_a_search_that_runs_into_the_origin_does_not_end_in_a_singular_system():
+    constants = {"num_classes": 5, "per_class": 3, "lambda_W": 5e-3, "lambda_H": 5e-3}
+    problem = Problem(**constants, feature_dim=8)
+    starts = problem.draw(60, generator(7885824881599989479), scale=1.0)
+    found = solver.critical_points(problem, starts)
+    assert found.converged.sum() >= 50
+    assert bool(found.value.isfinite().all())
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ STUDIES = {
     "test": "Layers and test images",
     "needs": "What collapse needs",
     "unconstrained": "Unconstrained features",
+    "landscape": "The landscape from many starts",
     "double_descent": "Double descent on MNIST-1D",
     "controls": "What moves its peak",
     "epochs": "The same over epochs",

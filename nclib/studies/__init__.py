@@ -18,7 +18,7 @@ from nclib.studies.params import ParameterError, StudyParams, check_names
 if TYPE_CHECKING:
     from nclib.studies import jobs
 
-STUDIES = ("terminal_phase", "unconstrained", "mnist1d", "representations")
+STUDIES = ("terminal_phase", "unconstrained", "landscape", "statements", "mnist1d", "representations")
 
 
 def get(study: str) -> ModuleType:

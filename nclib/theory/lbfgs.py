@@ -194,13 +194,25 @@ class _State:
         newer = self.born[:, None, :] >= self.born[:, :, None]
         D = torch.diagonal(self.SY, dim1=1, dim2=2)
         R = self.SY * newer + torch.diag_embed((self.born < 0).to(g))
-        alpha = torch.linalg.solve(R, _times(self.S, g))
+        alpha = self._solve(R, _times(self.S, g))
         y_q = _times(self.Y, g) - _times(self.YY, alpha)
-        delta = torch.linalg.solve(R.mT, D * alpha - gamma * y_q)
+        delta = self._solve(R, D * alpha - gamma * y_q, transposed=True)
         p = torch.baddbmm((-gamma * g)[:, None], (gamma * alpha)[:, None], self.Y)
         p = p.baddbmm_(-delta[:, None], self.S)[:, 0]
         # Rounding can turn a direction uphill; the gradient's own is never.
         return torch.where((_dot(p, g) < 0)[:, None], p, -gamma * g)
+
+    def _solve(self, R: Tensor, right: Tensor, *, transposed: bool = False) -> Tensor:
+        """R x = right, or its transpose, oldest pair first: R is triangular then.
+
+        Pivots of a general solver would mix pairs of very different lengths, and can cancel to zero.
+        """
+        order = self.born.argsort(dim=1)
+        R = R.gather(1, order[:, :, None].expand_as(R)).gather(2, order[:, None].expand_as(R))
+        x = torch.linalg.solve_triangular(
+            R.mT if transposed else R, right.gather(1, order)[:, :, None], upper=not transposed
+        )
+        return torch.zeros_like(right).scatter_(1, order, x[:, :, 0])
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
