@@ -10,7 +10,7 @@ from torch import nn
 
 import nclib
 from nclib import plots, tables
-from nclib.plots import terminal_phase
+from nclib.plots import anatomy, terminal_phase
 
 CLASSES = LABELS.tolist()
 EPOCHS = 4
@@ -120,7 +120,7 @@ def test_the_books_figures_draw_it(watch):
         terminal_phase.nc2(table, axes[2:5])
         terminal_phase.nc3(table, axes[5])
         terminal_phase.nc4(table, axes[6])
-        terminal_phase.variability_ratio(table, axes[7])
+        anatomy.variability_ratio(table, axes[7])
         for ax in axes:
             assert all(f"(n = {n})" in line.get_label() for line in ax.lines if "n =" in line.get_label())
             assert len(ax.lines[0].get_xdata()) == EPOCHS
@@ -130,5 +130,5 @@ def test_the_books_figures_draw_it(watch):
 def test_a_figure_of_hidden_layers_finds_none(watch):
     _, (ax,) = plots.figure()
     with pytest.raises(KeyError, match="of hidden layers"):
-        terminal_phase.layers(watch.table, "nc1_trace_ratio", ax)
+        anatomy.layers(watch.table, "nc1_trace_ratio", ax)
     plt.close("all")
