@@ -44,7 +44,9 @@ def test_the_recorded_numbers_still_come_out(study):
     recorded, new = smoke.recorded(study), smoke.run(study)
     changed = smoke.moved(recorded, new)
     assert changed.empty, f"{len(changed)} numbers moved, the first being\n{changed.head().to_string()}"
-    assert len(recorded) > 5
+    # what sums up many restarts or instances has a row each
+    least = {"landscape": 9, "statements": 13}.get(study, 51)
+    assert len(recorded) >= least
     note = json.loads((runs.SMOKE / f"{study}.json").read_text())
     assert note.pop("absent", {}) == smoke.absent_values(study) == runs.absent(study)
     assert note == {"generation": runs.generation(study), "params": runs.resolved(studies.get(study).SMOKE)}
