@@ -10,6 +10,9 @@ from nclib.theory.batched import Balanced, Points, Problem
 from nclib.theory.solver import Solutions
 from nclib.theory.zhu2021 import Certificate, certificate, global_minimum
 
+BLUR = 1e-3
+"""How far a gradient that is not quite zero may move the certificate's ratio before it decides nothing."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class CriticalPoint:
@@ -37,9 +40,10 @@ def classify(problem: Problem, solutions: Solutions, *, tolerance: float = 1e-6)
     span of the rows of W and H with one more dimension, since all dimensions orthogonal to them are alike. It is
     dense there: (2 K (r + 1) + K)^2 numbers at rank r. Of its eigenvalues the `zero_modes` nearest to zero are
     left out; a saddle has one below -tolerance, and a point whose gradient norm exceeds the tolerance is not
-    critical. A global minimum satisfies the certificate (`nclib.theory.zhu2021.certificate`) as far as its gradient
-    lets it: $GW = \nabla_H f - \lambda_H H$, so that a gradient of norm g moves the certificate's ratio by about
-    $g / (s\sqrt{\lambda_W\lambda_H})$, s the smallest singular value of W that its rank counts.
+    critical. A global minimum is no saddle and satisfies the certificate (`nclib.theory.zhu2021.certificate`) as far
+    as its gradient lets it: $GW = \nabla_H f - \lambda_H H$, so that a gradient of norm g moves the certificate's
+    ratio by about $g / (s\sqrt{\lambda_W\lambda_H})$, s the smallest singular value of W that its rank counts. Where
+    that is more than `BLUR` the certificate decides nothing, and the point is not critical enough.
     An "other local minimum" is what theory excludes for d > K. ValueError for solutions that do not fit.
     """
     found = []
@@ -54,9 +58,7 @@ def classify(problem: Problem, solutions: Solutions, *, tolerance: float = 1e-6)
         )  # fmt: skip
         singular = torch.linalg.svdvals(W)
         rank = int((singular > 1e-4 * singular[0].clamp_min(1.0)).sum())
-        slack = tolerance
-        if rank:
-            slack += verdict.gradient_norm / (float(singular[rank - 1]) * verdict.threshold)
+        blur = verdict.gradient_norm / (float(singular[rank - 1]) * verdict.threshold) if rank else 0.0
         d = min(problem.feature_dim, rank + 1)
         zero_modes = rank * (rank - 1) // 2 + rank * (d - rank)
         zero_modes += problem.lambda_b is not None and lambdas["lambda_b"] == 0
@@ -65,10 +67,13 @@ def classify(problem: Problem, solutions: Solutions, *, tolerance: float = 1e-6)
         lowest, negative = float(kept.min()), int((kept < -tolerance).sum())
         if verdict.gradient_norm > tolerance:
             kind = "not critical"
-        elif verdict.spectral_norm <= (1 + slack) * verdict.threshold:
-            kind = "global minimum"
+        elif negative:
+            kind = "saddle"
+        elif blur > BLUR:
+            kind = "not critical"
         else:
-            kind = "saddle" if negative else "other local minimum"
+            certified = verdict.spectral_norm <= (1 + tolerance + blur) * verdict.threshold
+            kind = "global minimum" if certified else "other local minimum"
         found.append(
             CriticalPoint(
                 excess=float(solutions.value[restart]) / optimum.value - 1,
