@@ -19,6 +19,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from nclib.theory.convex import check_problem, check_size
+
 
 class Points(NamedTuple):
     """W, H and b of B restarts; b is None without a bias."""
@@ -45,10 +47,8 @@ class Problem:
     """0 leaves the bias free, None leaves it out."""
 
     def __post_init__(self) -> None:
-        for name, least in (("num_classes", 2), ("per_class", 1), ("feature_dim", 1)):
-            size = getattr(self, name)
-            if not isinstance(size, int) or isinstance(size, bool) or size < least:
-                raise ValueError(f"{name} must be a whole number of at least {least}, got {size!r}")
+        check_problem(self.num_classes, self.per_class)
+        check_size("feature_dim", self.feature_dim, 1)
         for name, values in self.lambdas().items():
             allowed = values >= 0 if name == "lambda_b" else values > 0
             if not bool((allowed & values.isfinite()).all()):

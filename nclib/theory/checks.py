@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from nclib.theory import convex, ji2021, mixon2020, tirer2022, tirer2022_extended, zhu2021
+from nclib.theory.instances import log_uniform, whole, worst
 
 Violations = Iterator[tuple[str, float]]
 
@@ -34,14 +35,13 @@ def violations(paper: str, generator: torch.Generator, *, instances: int = 1000)
     for _ in range(instances):
         for name, value in PAPERS[paper](generator):
             found[name].append(float(value))
-    # torch's maximum is NaN where one is, unlike Python's.
-    return {name: torch.tensor(values, dtype=torch.float64).max().item() for name, values in found.items()}
+    return {name: worst(*values) for name, values in found.items()}
 
 
 def _zhu2021(g: torch.Generator) -> Violations:
-    K, n = _whole(2, 6, g), _whole(1, 5, g)
-    d, y = _whole(K - 1, K + 2, g), torch.arange(K).repeat_interleave(n)
-    t, ratio = _log_uniform(1e-4, 2.0, g) / K, _log_uniform(1e-2, 1e2, g)
+    K, n = whole(2, 6, g), whole(1, 5, g)
+    d, y = whole(K - 1, K + 2, g), torch.arange(K).repeat_interleave(n)
+    t, ratio = log_uniform(1e-4, 2.0, g) / K, log_uniform(1e-2, 1e2, g)
     decays = {"lambda_W": t / sqrt(n) * ratio, "lambda_H": t / sqrt(n) / ratio}
     lambda_W, lambda_H = decays.values()
     minimum = zhu2021.global_minimum(num_classes=K, per_class=n, **decays)
@@ -92,9 +92,9 @@ def _zhu2021(g: torch.Generator) -> Violations:
 
 
 def _zhu2021_descent(g: torch.Generator) -> Violations:
-    K, n = _whole(2, 5, g), _whole(1, 3, g)
-    d, y = _whole(K - 1, K + 2, g), torch.arange(K).repeat_interleave(n)
-    lam = _log_uniform(1e-2, 0.9, g) / (K * sqrt(n))
+    K, n = whole(2, 5, g), whole(1, 3, g)
+    d, y = whole(K - 1, K + 2, g), torch.arange(K).repeat_interleave(n)
+    lam = log_uniform(1e-2, 0.9, g) / (K * sqrt(n))
     shapes = ((K, d), (K * n, d), (K,))
     point = [torch.randn(shape, generator=g, dtype=torch.float64).requires_grad_() for shape in shapes]
     optimizer = torch.optim.LBFGS(
@@ -119,9 +119,9 @@ def _zhu2021_descent(g: torch.Generator) -> Violations:
 
 
 def _tirer2022(g: torch.Generator) -> Violations:
-    K, n, d = _whole(2, 6, g), _whole(1, 5, g), _whole(1, 8, g)
-    bias, y = _whole(0, 1, g) == 1, torch.arange(K).repeat_interleave(n)
-    c, ratio = _log_uniform(1e-4, 2.0, g), _log_uniform(1e-2, 1e2, g)
+    K, n, d = whole(2, 6, g), whole(1, 5, g), whole(1, 8, g)
+    bias, y = whole(0, 1, g) == 1, torch.arange(K).repeat_interleave(n)
+    c, ratio = log_uniform(1e-4, 2.0, g), log_uniform(1e-2, 1e2, g)
     decays = {"lambda_W": c * ratio, "lambda_H": c / ratio}
     minimum = tirer2022.global_minimum(num_classes=K, per_class=n, **decays, bias=bias, d=d)
     best = minimum.construct(d, g)
@@ -151,10 +151,10 @@ def _tirer2022(g: torch.Generator) -> Violations:
 
 
 def _tirer2022_extended(g: torch.Generator) -> Violations:
-    K, n = _whole(2, 6, g), _whole(1, 5, g)
-    d, y = _whole(K, K + 2, g), torch.arange(K).repeat_interleave(n)
-    product = _log_uniform(1e-4, 0.2, g)
-    one, two = _log_uniform(0.1, 10.0, g), _log_uniform(0.1, 10.0, g)
+    K, n = whole(2, 6, g), whole(1, 5, g)
+    d, y = whole(K, K + 2, g), torch.arange(K).repeat_interleave(n)
+    product = log_uniform(1e-4, 0.2, g)
+    one, two = log_uniform(0.1, 10.0, g), log_uniform(0.1, 10.0, g)
     decays = {"lambda_W2": one, "lambda_W1": two, "lambda_H": product / (one * two)}
     minimum = tirer2022_extended.global_minimum(num_classes=K, per_class=n, **decays)
     best = minimum.construct(d, g)
@@ -172,8 +172,8 @@ def _tirer2022_extended(g: torch.Generator) -> Violations:
 
 
 def _ji2021(g: torch.Generator) -> Violations:
-    K, n = _whole(2, 6, g), _whole(1, 5, g)
-    d, y = _whole(K - 1, K + 2, g), torch.arange(K).repeat_interleave(n)
+    K, n = whole(2, 6, g), whole(1, 5, g)
+    d, y = whole(K - 1, K + 2, g), torch.arange(K).repeat_interleave(n)
     bound = ji2021.margin_bound(num_classes=K, per_class=n)
     best = ji2021.collapsed_direction(num_classes=K, per_class=n, d=d, generator=g)
     W, H = (torch.randn(part.shape, generator=g, dtype=torch.float64) for part in best)
@@ -188,8 +188,8 @@ def _ji2021(g: torch.Generator) -> Violations:
 
 
 def _mixon2020(g: torch.Generator) -> Violations:
-    K, n = _whole(2, 6, g), _whole(1, 5, g)
-    d, y = _whole(K - 1, K + 2, g), torch.arange(K).repeat_interleave(n)
+    K, n = whole(2, 6, g), whole(1, 5, g)
+    d, y = whole(K - 1, K + 2, g), torch.arange(K).repeat_interleave(n)
     best = mixon2020.strong_collapse(num_classes=K, per_class=n, d=d, generator=g)
     yield "no loss", mixon2020.objective(*best, y)
     apart = mixon2020.distances(*best, y)
@@ -216,12 +216,3 @@ def _relative(value: float | Tensor, expected: float | Tensor) -> float:
 def _excess(lower: float | Tensor, upper: float | Tensor) -> float:
     """How far `lower` is above `upper`; NaN where one is."""
     return float(torch.relu(torch.as_tensor((lower - upper) / abs(upper), dtype=torch.float64)))
-
-
-def _whole(least: int, most: int, g: torch.Generator) -> int:
-    return int(torch.randint(least, most + 1, (), generator=g))
-
-
-def _log_uniform(least: float, most: float, g: torch.Generator) -> float:
-    u = torch.rand((), generator=g, dtype=torch.float64).item()
-    return least * (most / least) ** u

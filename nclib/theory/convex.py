@@ -113,10 +113,15 @@ def certify(
 
 def check_problem(K: int, n: int, **lambdas: float) -> None:
     """ValueError, naming the constant, for K < 2, n < 1 or a weight decay that is not positive."""
-    for name, size, least in (("num_classes", K, 2), ("per_class", n, 1)):
-        if not isinstance(size, int) or isinstance(size, bool) or size < least:
-            raise ValueError(f"{name} must be a whole number of at least {least}, got {size!r}")
+    check_size("num_classes", K, 2)
+    check_size("per_class", n, 1)
     check_decays(**lambdas)
+
+
+def check_size(name: str, size: object, least: int) -> None:
+    """ValueError, naming it, for a size that is not a whole number of at least `least`."""
+    if not isinstance(size, int) or isinstance(size, bool) or size < least:
+        raise ValueError(f"{name} must be a whole number of at least {least}, got {size!r}")
 
 
 def check_decays(**lambdas: float) -> None:

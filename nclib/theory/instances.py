@@ -67,26 +67,32 @@ def draw(
     if not 0 < strengths[0] < strengths[1]:
         raise ValueError(f"strengths must be positive and increasing, got {strengths}")
 
-    def whole(least: int, most: int) -> int:
-        return int(torch.randint(least, most + 1, (), generator=generator))
-
-    def log_uniform(least: float, most: float) -> float:
-        return least * (most / least) ** torch.rand((), generator=generator, dtype=torch.float64).item()
+    g = generator
 
     def normal(*shape: int) -> Tensor:
-        return log_uniform(0.1, 3.0) * torch.randn(shape, generator=generator, dtype=torch.float64)
+        return log_uniform(0.1, 3.0, g) * torch.randn(shape, generator=g, dtype=torch.float64)
 
     instances = []
     for _ in range(count):
-        K, n = whole(2, 6), whole(1, 5)
-        d = whole(K - 1, K + 2)
-        tau, ratio = log_uniform(*strengths) / (K * sqrt(n)), log_uniform(0.1, 10.0)
+        K, n = whole(2, 6, g), whole(1, 5, g)
+        d = whole(K - 1, K + 2, g)
+        tau, ratio = log_uniform(*strengths, g) / (K * sqrt(n)), log_uniform(0.1, 10.0, g)
         y = torch.arange(K).repeat_interleave(n)
         W, b = normal(K, d), normal(K)
-        H = normal(K * n, d) + log_uniform(0.1, 3.0) * W[y]
+        H = normal(K * n, d) + log_uniform(0.1, 3.0, g) * W[y]
         constants = {"num_classes": K, "per_class": n, "lambda_W": tau * ratio, "lambda_H": tau / ratio}
         instances.append(Instance(**constants, W=W, H=H, b=b, y=y))
     return instances
+
+
+def whole(least: int, most: int, generator: torch.Generator) -> int:
+    """A whole number from `least` to `most`, both included."""
+    return int(torch.randint(least, most + 1, (), generator=generator))
+
+
+def log_uniform(least: float, most: float, generator: torch.Generator) -> float:
+    """A number between two positive ones, whose logarithm is uniform."""
+    return least * (most / least) ** torch.rand((), generator=generator, dtype=torch.float64).item()
 
 
 def gap(value: float | Tensor, expected: float | Tensor) -> float:

@@ -19,6 +19,7 @@ from torch import Tensor
 from nclib.geometry import simplex_etf, simplex_gram
 from nclib.theory import tirer2022
 from nclib.theory.convex import check_problem
+from nclib.theory.unconstrained import check_shapes
 
 
 def objective(
@@ -64,10 +65,8 @@ def distances(
 
     ValueError for shapes that do not fit, and for classes of unequal size.
     """
-    K, d = W.shape[-2:]
-    if H.shape[-2:] != (len(y), d) or b.shape[-1] != K:
-        found = f"H {tuple(H.shape)}, b {tuple(b.shape)}, y {tuple(y.shape)}"
-        raise ValueError(f"with W {(K, d)}, H must be (N, {d}), b ({K},) and y (N,); got {found}")
+    check_shapes(W, H, b, y)
+    K = W.shape[-2]
     n = len(y) // K
     if not bool((torch.bincount(y, minlength=K) == n).all()) or n == 0:
         raise ValueError("strong neural collapse is stated for classes of one size")

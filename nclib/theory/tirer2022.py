@@ -19,7 +19,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from nclib.geometry import random_rotation, simplex_etf
-from nclib.theory.convex import Certificate, certify, check_decays, check_problem
+from nclib.theory.convex import Certificate, certify, check_decays, check_problem, check_size
+from nclib.theory.unconstrained import check_shapes
 
 
 def residual(
@@ -29,12 +30,9 @@ def residual(
     y: Int[Tensor, " N"],
 ) -> Float[Tensor, "*batch N K"]:
     """What the logits are off their one-hot labels, HW^T + 1b^T - Y. ValueError for shapes that do not fit."""
-    K, d = W.shape[-2:]
-    if H.shape[-2:] != (len(y), d) or (b is not None and b.shape[-1] != K):
-        found = f"H {tuple(H.shape)}, b {None if b is None else tuple(b.shape)}, y {tuple(y.shape)}"
-        raise ValueError(f"with W {(K, d)}, H must be (N, {d}), b ({K},) and y (N,); got {found}")
+    check_shapes(W, H, b, y)
     Z = H @ W.mT
-    return (Z if b is None else Z + b.unsqueeze(-2)) - functional.one_hot(y, K)
+    return (Z if b is None else Z + b.unsqueeze(-2)) - functional.one_hot(y, W.shape[-2])
 
 
 def objective(
@@ -142,8 +140,8 @@ def global_minimum(
     """
     K, n = num_classes, per_class
     check_problem(K, n, lambda_W=lambda_W, lambda_H=lambda_H)
-    if d is not None and (not isinstance(d, int) or d < 1):
-        raise ValueError(f"d must be a whole number of at least 1, got {d!r}")
+    if d is not None:
+        check_size("d", d, 1)
     directions = K - 1 if bias else K
     rank = directions if d is None else min(d, directions)
     c = sqrt(lambda_W) * sqrt(lambda_H)

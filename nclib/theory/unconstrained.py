@@ -72,11 +72,16 @@ def hessian_vector_product(
     return by_W, by_H, delta_G.sum(0) + (0 if delta_b is None else lambda_b * delta_b)
 
 
-def _logits(W: Tensor, H: Tensor, b: Tensor | None, y: Tensor) -> Tensor:
-    K, d = W.shape
-    if H.shape != (len(y), d) or (b is not None and b.shape != (K,)):
+def check_shapes(W: Tensor, H: Tensor, b: Tensor | None, y: Tensor) -> None:
+    """ValueError unless W is (..., K, d), H (..., N, d), b (..., K) or None, and y (N,)."""
+    K, d = W.shape[-2:]
+    if H.shape[-2:] != (len(y), d) or (b is not None and b.shape[-1:] != (K,)):
         found = f"H {tuple(H.shape)}, b {None if b is None else tuple(b.shape)}, y {tuple(y.shape)}"
         raise ValueError(f"with W {(K, d)}, H must be (N, {d}), b ({K},) and y (N,); got {found}")
+
+
+def _logits(W: Tensor, H: Tensor, b: Tensor | None, y: Tensor) -> Tensor:
+    check_shapes(W, H, b, y)
     return functional.linear(H, W, b)
 
 

@@ -12,10 +12,10 @@ from math import log, log1p, sqrt
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn import functional
 
 from nclib.geometry import simplex_etf
 from nclib.theory.convex import Certificate, certify, check_decays, check_problem, convex_partner
+from nclib.theory.margins import phi, tangent
 from nclib.theory.unconstrained import gradient, hessian_vector_product, logit_gradient, objective
 
 __all__ = [
@@ -131,12 +131,7 @@ def lower_bound(
     if not bool((rho >= 0).all()):
         raise ValueError("rho is a squared norm: it must not be negative")
     x = sqrt(lambda_W / (per_class * lambda_H)) * rho / (K - 1)
-    if c1 is None:
-        return functional.softplus(log(K - 1) - x)
-    if not c1 > 0:
-        raise ValueError(f"c1 must be positive, got {c1}")
-    c2 = (log1p(c1) + log(K - 1)) / (1 + c1) + c1 / (1 + c1) * log1p(1 / c1)
-    return c2 - x / (1 + c1)
+    return phi(x, K) if c1 is None else tangent(x, K, c1)
 
 
 def certificate(
