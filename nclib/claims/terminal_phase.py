@@ -91,14 +91,21 @@ def at_end(metric: str, below: float, runs: Runs = largest, where: dict[str, str
     return judge
 
 
-def against(metric: str, runs: Runs, others: Runs, where: dict[str, str] = TRAIN, **threshold: float):
-    """Judge a metric at the last epoch over that of other runs with the same seed."""
+def against(
+    metric: str,
+    runs: Runs,
+    others: Runs,
+    where: dict[str, str] = TRAIN,
+    elsewhere: dict[str, str] | None = None,
+    **threshold: float,
+):
+    """Judge a metric at the last epoch over that of other runs with the same seed, which may stand `elsewhere`."""
 
     @judged
     def judge(table: pd.DataFrame) -> Verdict:
         these, those = (
-            by_seed(per_run(rows, metric, final_epoch(rows), **where), rows)
-            for rows in (runs(table), others(table))
+            by_seed(per_run(rows, metric, final_epoch(rows), **place), rows)
+            for rows, place in ((runs(table), where), (others(table), elsewhere or where))
         )
         paired = these.index.intersection(those.index)
         return mean_over_seeds(these[paired] / those[paired], ratio=True, **threshold)

@@ -8,6 +8,7 @@ from nclib.claims.bardazzi2026.study import claim as _claim
 from nclib.claims.terminal_phase import Runs, against, varied
 from nclib.claims.terminal_phase import claim as _on_images
 from nclib.claims.verdict import Verdict, judged, mean_over_seeds
+from nclib.tables import METRICS
 
 
 @judged
@@ -36,11 +37,9 @@ def _compared(
 ):  # fmt: skip
     bound = f"above {above:g}" if above is not None else f"below {below:g}"
     where = {"where": WHOLE} if metric == "nc0_row_sum" else {}
-    measured = {"nc0_row_sum": "‖Wᵀ1‖", "nc1_pinv": "Tr(Σ_W Σ_B⁺)/K", "nc3_frobenius": "‖W/‖W‖ − M/‖M‖‖_F"}
-    label = measured.get(metric, "distance of the classifiers' Gram from the simplex")
     threshold = {"above": above} if above is not None else {"below": below}
     return _on_images(
-        name, statement, place, f"{label}, {what}, last epoch", bound,
+        name, statement, place, f"{METRICS[metric]}, {what}, last epoch", bound,
         against(metric, runs, others, **where, **threshold), published, source="zhao2026", page="12_what_it_needs",
     )  # fmt: skip
 

@@ -40,18 +40,13 @@ SHOWN = 20
 """Training images of each class whose features are kept, at every measured epoch, in the simplex's own axes."""
 
 
-def cross_entropy(logits: Float[Tensor, "n K"], y: Int[Tensor, " n"]) -> Float[Tensor, ""]:
-    """Mean cross-entropy in nats."""
-    return nn.functional.cross_entropy(logits, y)
-
-
 def mse(logits: Float[Tensor, "n K"], y: Int[Tensor, " n"]) -> Float[Tensor, ""]:
     """Squared distance of logits from one-hot labels, mean over samples *and* classes, as torch's own."""
     target = nn.functional.one_hot(y, logits.shape[1])
     return nn.functional.mse_loss(logits.float(), target.float())
 
 
-LOSSES = {"cross_entropy": cross_entropy, "mse": mse}
+LOSSES = {"cross_entropy": nn.functional.cross_entropy, "mse": mse}
 
 
 @dataclass(frozen=True, kw_only=True)
