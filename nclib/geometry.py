@@ -57,6 +57,27 @@ def orthoplex(K: int, d: int | None = None) -> Float[Tensor, "K d"]:
     return torch.cat([axes, -axes])[:K] if d < K else axes[:K]
 
 
+def hypercube(K: int, d: int | None = None) -> Float[Tensor, "K d"]:
+    r"""Rows $(\pm1, \dots, \pm1)/\sqrt d$: $K$ vertices of the cube in $\mathbb{R}^d$, unit norms, $K \le 2^d$.
+
+    Without `d` the smallest dimension $m = \lceil\log_2 K\rceil$ is used. Vertices come in opposite pairs, and where
+    $K$ is odd one of them alone: the norm of their mean is 0 or $1/K$, the least that $K$ vertices can have. The
+    first of each pair are the binary numbers 0, 1, ... in $m$ digits, 0 for + and 1 for -. In more dimensions the
+    digits are repeated in turn, which keeps different vertices apart. Largest cosine: $1 - 2/d$ at $d = m$, where no
+    choice has a smaller one.
+    Raises ValueError when $K > 2^d$. float64.
+    """
+    _check_classes(K)
+    m = (K - 1).bit_length()
+    d = m if d is None else d
+    if d < m:
+        raise ValueError(f"a hypercube with K={K} vertices needs d >= {m} dimensions, got d={d}")
+    digits = torch.arange(d).remainder(m)
+    numbers = torch.arange(-(-K // 2)).unsqueeze(1)
+    signs = 1.0 - 2.0 * (numbers.bitwise_right_shift(m - 1 - digits) & 1).double()
+    return torch.cat([signs, -signs])[:K] / sqrt(d)
+
+
 def regular_polygon(K: int) -> Float[Tensor, "K 2"]:
     """Rows equally spaced on the unit circle: the softmax code in two dimensions. float64."""
     _check_classes(K)
