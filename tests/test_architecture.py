@@ -23,6 +23,7 @@ LAYOUT = {
     "models": (("geometry",), ("torch", "jaxtyping")),
     "graphed": ((), ("torch",)),
     "training": (("graphed",), ("torch",)),
+    "decay": ((), ("torch", "jaxtyping")),
     "averaging": ((), ("torch",)),
     "stacking": (("models", "training"), ("torch", "jaxtyping")),
     "streams": (("geometry", "metrics", "stats"), ("torch", "jaxtyping")),
@@ -38,6 +39,7 @@ LAYOUT = {
             *(
                 "averaging",
                 "data",
+                "decay",
                 "geometry",
                 "measure",
                 "metrics",
@@ -71,6 +73,7 @@ RECORDING = (
     "runs",
     "tables",
     "training",
+    "decay",
     "graphed",
     "averaging",
     "stacking",
