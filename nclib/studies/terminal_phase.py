@@ -1,5 +1,6 @@
 """Terminal-phase training on images, measured at log-spaced epochs (Papyan, Han & Donoho, 2020)."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,23 +9,28 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from nclib import data as datasets
-from nclib import studies
+from nclib import decay, studies
 from nclib.data import Dataset
+from nclib.decay import DECAYED
 from nclib.geometry import simplex_points
 from nclib.measure import (
     Split,
     class_spectra,
     features,
+    head_of,
     measure,
     measure_layers,
     measure_mse,
     measure_robustness,
     model_norms,
 )
-from nclib.models import build
+from nclib.models import Network, build
+from nclib.models.fixed import POLYTOPES, fix_classifier
 from nclib.runs import Run
 from nclib.stats import ClassStats
-from nclib.studies.params import StudyParams, param
+from nclib.studies.params import ParameterError, StudyParams, param
+from nclib.theory.unconstrained import objective
+from nclib.theory.zhu2021 import global_minimum
 from nclib.training import OPTIMIZERS, SCHEDULES, Checkpoint, log_spaced, make_optimizer, train
 
 PRECISIONS = {
@@ -32,9 +38,8 @@ PRECISIONS = {
     "bfloat16": (torch.float32, torch.bfloat16),
     "float64": (torch.float64, None),
 }
-COSTS = {"resnet18": 1.0, "vgg11": 0.35, "densenet40": 13.0}
+COSTS = {"resnet18": 1.0, "vgg11": 0.35, "densenet40": 13.0, "mlp": 2e-4}
 """Networks that can be trained, and the time of a step at width 16 on a core, in that of ResNet-18."""
-
 
 SHOWN = 20
 """Training images of each class whose features are kept, at every measured epoch, in the simplex's own axes."""
@@ -54,21 +59,30 @@ class Params(StudyParams):
     """Defaults are the published protocol where it fits two CPU cores; what was cut down says so."""
 
     dataset: str = param(
-        "fashion_mnist", choices=("fashion_mnist", "fashion_mnist_subset", "mnist", "kmnist", "cifar10")
+        "fashion_mnist",
+        choices=("fashion_mnist", "fashion_mnist_subset", "mnist", "kmnist", "cifar10", "mnist1d"),
     )
     train_size: int = param(10_000, min=20)  # ours: class-balanced draw; papyan2020 uses all 60,000
     data_seed: int = param(0, min=0)  # owns that draw: every seed trains on the same images
     architecture: str = param("resnet18", choices=tuple(COSTS))  # papyan2020
     # ours: channels of the first stage, papyan2020 has 64; of densenet40 the growth, which is 12 in huang2017
     width: int = param(16, min=1)
+    depth: int = param(0, min=0, absent=0)  # hidden layers of the mlp; 0: the network's own
+    # 0: the network's own; resnet18 with 10 is the network with d = K of zhu2021
+    feature_dim: int = param(0, min=0, absent=0)
+    # papyan2020; zhu2021 has etf, a classifier that is not trained
+    classifier: str = param("learned", choices=("learned", *POLYTOPES), absent="learned")
     # papyan2020; han2022 has mse
     loss: str = param("cross_entropy", choices=tuple(LOSSES), absent="cross_entropy")
     # papyan2020 has none; 1: completely random labels, as zhu2021 draws them
     label_noise: float = param(0.0, min=0, max=1, absent=0.0)
-    optimizer: str = param("sgd", choices=OPTIMIZERS[:3])  # papyan2020
+    optimizer: str = param("sgd", choices=OPTIMIZERS)  # papyan2020
     lr: float = param(0.0679, above=0)  # papyan2020's notebook: point 20 of 25 log-spaced in [1e-4, 0.25]
     momentum: float = param(0.9, min=0, max=1)  # papyan2020
-    weight_decay: float = param(5e-4, min=0)  # papyan2020, on all parameters
+    weight_decay: float = param(5e-4, min=0)  # papyan2020
+    decayed: str = param("all", choices=DECAYED, absent="all")  # papyan2020; zhu2021 has last_layer
+    # N lambda_H of zhu2021, where not all parameters are decayed
+    feature_decay: float = param(0.0, min=0, absent=0.0)
     schedule: str = param("step", choices=SCHEDULES)  # papyan2020: x0.1 at one third and two thirds
     batch_size: int = param(128, min=2)  # papyan2020; incomplete batches are skipped
     epochs: int = param(75, min=1)  # ours; papyan2020 has 350
@@ -78,6 +92,24 @@ class Params(StudyParams):
     precision: str = param("bfloat16", choices=tuple(PRECISIONS))
     # ours: test images attacked by DeepFool when every layer is measured, and at the first zero training error
     attacked: int = param(0, min=0, absent=0)
+    pictures: bool = param(
+        True, absent=True
+    )  # ours: keep what is drawn of each measured epoch, not numbers only
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.dataset == "mnist1d" and self.architecture != "mlp":
+            raise ParameterError(f"{self.architecture} takes images, not mnist1d: set architecture to mlp")
+        if self.depth and self.architecture != "mlp":
+            raise ParameterError(f"depth is the mlp's, not {self.architecture}'s: leave it at 0")
+        if self.feature_decay and self.decayed == "all":
+            raise ParameterError(
+                "feature_decay goes with decayed last_layer: all parameters are decayed already"
+            )
+        if self.optimizer == "lbfgs" and self.precision == "bfloat16":
+            raise ParameterError(
+                "lbfgs compares losses to their last digits: set precision to float32 or float64"
+            )
 
 
 SMOKE = Params(
@@ -100,8 +132,9 @@ def dataset(params: Params) -> str | None:
 
 def cost(params: Params) -> float:
     """Rough seconds of a run on one core."""
+    evaluations = 25 if params.optimizer == "lbfgs" else 1
     per_image = COSTS[params.architecture] * (1.1e-3 if params.precision == "bfloat16" else 2.1e-3)
-    return params.epochs * params.train_size * per_image * (params.width / 16) ** 1.6
+    return evaluations * params.epochs * params.train_size * per_image * (params.width / 16) ** 1.6
 
 
 def trajectory(params: Params) -> Run:
@@ -119,6 +152,21 @@ def training_set(params: Params) -> Dataset:
     return datasets.with_label_noise(images, params.label_noise, "permuted", noise)
 
 
+def network(params: Params, train_set: Dataset) -> Network:
+    """The network of these parameters as it is before training, its classifier fixed where it is to be."""
+    generator = studies.generator("init", params.seed)
+    options = {"feature_dim": params.feature_dim or None, "depth": params.depth or None}
+    if params.architecture == "mlp":
+        options["in_features"] = train_set.x[0].numel()
+    model = build(
+        params.architecture, num_classes=train_set.num_classes, in_channels=train_set.x.shape[1],
+        width=params.width, generator=generator, **options,
+    )  # fmt: skip
+    if params.classifier != "learned":
+        fix_classifier(model, params.classifier, generator)
+    return model
+
+
 def measured_epochs(params: Params) -> tuple[tuple[int, ...], set[int]]:
     """All epochs that are measured, log-spaced, and those of them at which every layer is."""
     pauses = log_spaced(params.epochs, params.measurements)
@@ -129,21 +177,15 @@ def measured_epochs(params: Params) -> tuple[tuple[int, ...], set[int]]:
 def run(params: Params, *, folder: Path, device: torch.device) -> tuple[list[dict], dict]:
     """Train once and return rows and arrays.
 
-    Arrays, at every measured epoch, `epochs`: the training error `error` (E,) on the labels trained on, `means`
-    and `weights` (E, K, d), and the two and a sample of features, labelled `feature_labels`, in the simplex's own
-    axes, as `geometry.simplex_points` gives them. At the epochs with every layer measured, `layer_epochs`:
-    eigenvalues of Sigma_W and Sigma_B, as `measure.class_spectra` gives them.
+    Arrays, none without `pictures`. At every measured epoch, `epochs`: the training error `error` (E,) on the labels
+    trained on, `means` and `weights` (E, K, d), and the two and a sample of features, labelled `feature_labels`, in
+    the simplex's own axes, as `geometry.simplex_points` gives them. At the epochs with every layer measured,
+    `layer_epochs`: eigenvalues of Sigma_W and Sigma_B, as `measure.class_spectra` gives them.
     """
     dtype, autocast = PRECISIONS[params.precision]
     train_set, test_set = training_set(params), datasets.load(params.dataset, "test")
     K = train_set.num_classes
-    model = build(
-        params.architecture,
-        num_classes=K,
-        in_channels=train_set.x.shape[1],
-        width=params.width,
-        generator=studies.generator("init", params.seed),
-    ).to(device, dtype)
+    model = network(params, train_set).to(device, dtype)
     x, x_test = train_set.x.to(device, dtype), test_set.x.to(device, dtype)
     y, y_test = train_set.y.to(device), test_set.y.to(device)
     given = "noisy" if params.label_noise else "clean"
@@ -154,12 +196,17 @@ def run(params: Params, *, folder: Path, device: torch.device) -> tuple[list[dic
     rows, kept = checkpoint.setdefault("rows", []), checkpoint.setdefault("arrays", {})
     pauses, layer_pauses = measured_epochs(params)
     optimizer = make_optimizer(
-        model, params.optimizer, lr=params.lr, weight_decay=params.weight_decay, momentum=params.momentum
-    )
+        model, params.optimizer, lr=params.lr, momentum=params.momentum,
+        weight_decay=decay.of_parameters(model, params.decayed, params.weight_decay),
+    )  # fmt: skip
+    loss = LOSSES[params.loss]
+    if params.feature_decay:
+        normalised = params.decayed == "last_layer_normalised"
+        loss = decay.with_features(model, loss, params.feature_decay, normalised=normalised)
     for epoch in train(
         model, x, y,
         optimizer=optimizer, schedule=params.schedule, epochs=params.epochs, batch_size=params.batch_size,
-        generator=studies.generator("order", params.seed), pauses=pauses, loss=LOSSES[params.loss],
+        generator=studies.generator("order", params.seed), pauses=pauses, loss=loss,
         drop_last=params.train_size >= params.batch_size, autocast=autocast, checkpoint=checkpoint,
     ):  # fmt: skip
         statistics: dict[str, ClassStats] = {}
@@ -168,35 +215,55 @@ def run(params: Params, *, folder: Path, device: torch.device) -> tuple[list[dic
         test = Split("test", x_test, {"clean": y_test}, references={"clean": stats})
         new += measure(model, test, num_classes=K)
         new += model_norms(model)
-        error = _training_error(new, given)
-        arrays = {
-            "epochs": epoch,
-            "error": error,
-            "means": stats.mu.float(),
-            "weights": model.head.weight.detach().float(),
-        }
-        points = simplex_points(stats.mu, model.head.weight.detach(), features(model, x[shown]))
-        arrays |= {name: value.half() for name, value in points.items()}
+        (error,) = _training_errors(new, given)
+        arrays = _pictures(model, stats, x[shown], error) | {"epochs": epoch} if params.pictures else {}
+        if params.feature_decay:
+            new += _peeled_objective(params, model, x, y, K, given)
         if params.loss == "mse":
             new += measure_mse(model, "train", x, labels[given], num_classes=K, decay=params.weight_decay)
         if epoch in layer_pauses:
             new += measure_layers(model, "train", x, labels, num_classes=K)
             new += measure_layers(model, "test", x_test, {"clean": y_test}, num_classes=K)
-            arrays |= {"layer_epochs": epoch} | class_spectra(model, x, y, num_classes=K)
-        first = error == 0 and 0 not in kept.get("error", ())
+            if params.pictures:
+                arrays |= {"layer_epochs": epoch} | class_spectra(model, x, y, num_classes=K)
+        first = error == 0 and 0 not in _training_errors(rows, given)
         if params.attacked and (epoch in layer_pauses or first):
             new += measure_robustness(model, "test", x_test[: params.attacked])
         rows.extend(row | {"epoch": epoch} for row in new)
         for name, value in arrays.items():
             kept.setdefault(name, []).append(torch.as_tensor(value).cpu())
-    kept["feature_labels"] = list(y[shown].cpu())
+    if params.pictures:
+        kept["feature_labels"] = list(y[shown].cpu())
     return rows, {name: torch.stack(values).numpy() for name, values in kept.items()}
 
 
-def _training_error(rows: list[dict], labels: str) -> float:
-    (error,) = (
-        row["value"]
-        for row in rows
-        if row["metric"] == "error" and row["split"] == "train" and row["labels"] == labels
-    )
-    return error
+def _peeled_objective(
+    params: Params, model: Network, x: Tensor, y: Tensor, K: int, labels: str
+) -> Iterator[dict]:
+    """Rows of f(W, H, b) at the network's own features, and of its gap to the minimum over all features.
+
+    The closed form of that minimum is for classes of one size and features of at least K - 1 dimensions.
+    """
+    head, H = head_of(model), features(model, x)
+    lambdas = {"lambda_W": params.weight_decay, "lambda_H": params.feature_decay / len(y)}
+    values = {"objective": float(objective(head.W, H, head.b, y, lambda_b=params.weight_decay, **lambdas))}
+    sizes = torch.bincount(y, minlength=K)
+    if bool((sizes == sizes[0]).all()) and model.feature_dim >= K - 1 and params.weight_decay:
+        lowest = global_minimum(num_classes=K, per_class=int(sizes[0]), **lambdas).value
+        values["objective_gap"] = (values["objective"] - lowest) / lowest
+    for metric, value in values.items():
+        yield {"split": "train", "labels": labels, "layer": "all", "metric": metric, "value": value}
+
+
+def _training_errors(rows: list[dict], labels: str) -> list[float]:
+    wanted = {"metric": "error", "split": "train", "labels": labels}
+    return [row["value"] for row in rows if wanted.items() <= row.items()]
+
+
+def _pictures(model: Network, stats: ClassStats, shown: Tensor, error: float) -> dict[str, object]:
+    """What is drawn of an epoch: class means and classifiers, and where they and some features lie."""
+    W = model.head.weight.detach()
+    points = simplex_points(stats.mu, W, features(model, shown))
+    return {"error": error, "means": stats.mu.float(), "weights": W.float()} | {
+        name: value.half() for name, value in points.items()
+    }

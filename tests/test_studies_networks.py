@@ -1,0 +1,125 @@
+"""Trained networks with other decays, fixed classifiers and fewer features: each option does what it says."""
+
+import pandas as pd
+import pytest
+import torch
+
+from nclib import data, tables
+from nclib.studies import terminal_phase
+from nclib.studies.params import ParameterError
+from nclib.theory.zhu2021 import global_minimum
+
+CPU = torch.device("cpu")
+SMALL = {
+    "dataset": "mnist1d", "architecture": "mlp", "train_size": 500, "width": 16, "depth": 2, "epochs": 4,
+    "measurements": 3, "layer_measurements": 2, "lr": 0.05, "precision": "float64", "pictures": False,
+}  # fmt: skip
+
+
+@pytest.fixture
+def run(tmp_path_factory):
+    def of(**changes) -> tuple[pd.DataFrame, dict]:
+        params = terminal_phase.Params(**SMALL | changes)
+        folder = tmp_path_factory.mktemp("run")
+        rows, arrays = terminal_phase.run(params, folder=folder, device=CPU)
+        return tables.from_rows(rows, run="here", seed=params.seed), arrays
+
+    return of
+
+
+def by_epoch(table, metric, split="train"):
+    return tables.select(table, metric=metric, split=split).set_index("epoch").value
+
+
+def test_pictures_are_kept_or_not_and_the_numbers_are_the_same(run):
+    without, nothing = run()
+    with_them, arrays = run(pictures=True)
+    pd.testing.assert_frame_equal(without, with_them)
+    assert nothing == {}
+    assert set(arrays) >= {"epochs", "means", "weights", "points_features", "feature_labels"}
+
+
+@pytest.mark.parametrize(
+    ("classifier", "feature_dim", "d"),
+    [("etf", 0, 16), ("etf", 10, 10), ("orthoplex", 0, 5), ("hypercube", 0, 4)],
+)
+def test_a_fixed_classifier_has_unit_rows_from_the_first_to_the_last_epoch(run, classifier, feature_dim, d):
+    table, arrays = run(classifier=classifier, feature_dim=feature_dim, pictures=True)
+    assert by_epoch(table, "weight_norm_squared", "none").tolist() == pytest.approx([10.0] * 3, rel=1e-6)
+    assert arrays["weights"].shape[1:] == (10, d)
+    assert (arrays["weights"][0] == arrays["weights"][-1]).all()
+    assert by_epoch(table, "loss").iloc[-1] < by_epoch(table, "loss").iloc[0]
+    learned, _ = run()
+    assert by_epoch(learned, "weight_norm_squared", "none").nunique() == 3
+
+
+def test_the_objective_is_loss_and_penalties_and_never_below_its_minimum(run):
+    decays = {"weight_decay": 0.02, "feature_decay": 0.03}
+    table, _ = run(decayed="last_layer", **decays)
+    loss, norm = by_epoch(table, "loss"), by_epoch(table, "mean_feature_norm_squared")
+    W = by_epoch(table, "weight_norm_squared", "none")
+    of_bias = 2 / 0.02 * (by_epoch(table, "objective") - loss) - W - 0.03 / 0.02 * norm
+    assert ((of_bias > 0) & (of_bias < 0.1 * W)).all()
+    gap = by_epoch(table, "objective_gap")
+    assert (gap > 0).all() and gap.iloc[-1] < gap.iloc[0]
+    expected = global_minimum(num_classes=10, per_class=50, lambda_W=0.02, lambda_H=0.03 / 500)
+    assert by_epoch(table, "objective").tolist() == pytest.approx(((1 + gap) * expected.value).tolist())
+
+
+def test_without_a_feature_decay_there_is_no_such_objective(run):
+    table, _ = run(decayed="last_layer")
+    assert not table.metric.isin(["objective", "objective_gap"]).any()
+    uneven, _ = run(decayed="last_layer", feature_decay=0.03, train_size=4000)
+    assert (uneven.metric == "objective").any() and not (uneven.metric == "objective_gap").any()
+
+
+def test_decaying_normalised_features_is_decaying_none(run):
+    kinds = {
+        "normalised": {"decayed": "last_layer_normalised", "feature_decay": 0.5},
+        "none": {"decayed": "last_layer"},
+        "raw": {"decayed": "last_layer", "feature_decay": 0.5},
+        "all": {"decayed": "all"},
+    }
+    norms = {
+        name: by_epoch(run(**options)[0], "mean_feature_norm_squared").iloc[-1]
+        for name, options in kinds.items()
+    }
+    assert norms["normalised"] == pytest.approx(norms["none"], rel=1e-9)
+    assert norms["raw"] < 0.9 * norms["none"]
+    assert norms["all"] != pytest.approx(norms["none"], rel=1e-4)
+
+
+@pytest.mark.parametrize("options", [{"optimizer": "lbfgs", "batch_size": 400}, {"label_noise": 1.0}])
+def test_what_else_the_grids_ask_for_trains(run, options):
+    table, _ = run(**options)
+    given = "noisy" if "label_noise" in options else "clean"
+    losses = tables.select(table, metric="loss", split="train", labels=given).value
+    assert losses.iloc[-1] < losses.iloc[0]
+    assert by_epoch(table, "bias_collapse", "test").notna().all()
+
+
+def test_random_labels_keep_the_size_of_every_class():
+    params = terminal_phase.Params(**SMALL | {"label_noise": 1.0})
+    given = terminal_phase.training_set(params)
+    assert torch.bincount(given.y).tolist() == [50] * 10
+    assert float((given.y == given.y_clean).float().mean()) < 0.2
+    assert torch.equal(given.y_clean, terminal_phase.training_set(terminal_phase.Params(**SMALL)).y)
+    assert data.load("mnist1d", "test").x.shape[1:] == given.x.shape[1:]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"architecture": "resnet18", "depth": 0},
+            "resnet18 takes images, not mnist1d: set architecture to mlp",
+        ),
+        ({"architecture": "resnet18", "dataset": "fashion_mnist"}, "depth is the mlp's, not resnet18's"),
+        ({"feature_decay": 0.1}, "feature_decay goes with decayed last_layer"),
+        ({"optimizer": "lbfgs", "precision": "bfloat16"}, "set precision to float32 or float64"),
+        ({"classifier": "cube"}, "classifier must be one of learned, etf, orthoplex, hypercube"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(options, message):
+    with pytest.raises(ParameterError, match=message):
+        terminal_phase.Params(**SMALL | options)
