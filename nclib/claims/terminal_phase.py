@@ -28,8 +28,8 @@ SCALES = (
 """Sizes of the main runs: judged is the first at which three seeds are recorded."""
 PROTOCOL = {
     "dataset": "fashion_mnist", "architecture": "resnet18", "optimizer": "sgd", "momentum": 0.9, "weight_decay": 5e-4,
-    "schedule": "step", "batch_size": 128, "loss": "cross_entropy", "label_noise": 0.0,
-    "precision": "bfloat16",
+    "decayed": "all", "feature_decay": 0.0, "classifier": "learned", "feature_dim": 0, "depth": 0,
+    "schedule": "step", "batch_size": 128, "loss": "cross_entropy", "label_noise": 0.0, "precision": "bfloat16",
 }  # fmt: skip
 """What every run has in common, but for the one thing that is varied."""
 TRAIN = {"split": "train", "labels": "clean", "layer": "features"}
