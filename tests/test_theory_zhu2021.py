@@ -395,3 +395,53 @@ def test_bad_shapes_and_dimensions_are_refused():
 def test_huge_decays_leave_the_zero_solution(decay):
     minimum = zhu2021.global_minimum(num_classes=4, per_class=3, lambda_W=decay, lambda_H=decay)
     assert minimum.value == math.log(4) and not minimum.collapsed
+
+
+# Features without negative entries
+
+
+def lowest_non_negative(K, n, d, lambda_W, lambda_H, seed):
+    """The least value that descent over H = A^2, which has no negative entries, finds from one random start."""
+    draw = torch.Generator().manual_seed(seed)
+    W, A = (torch.randn(rows, d, generator=draw, dtype=torch.float64) for rows in (K, K * n))
+    b, y = torch.zeros(K, dtype=torch.float64), torch.arange(K).repeat_interleave(n)
+    parameters = [p.requires_grad_() for p in (W, A, b)]
+    optimizer = torch.optim.LBFGS(
+        parameters, max_iter=2000, tolerance_grad=1e-11, tolerance_change=0.0, line_search_fn="strong_wolfe"
+    )
+
+    def closure():
+        optimizer.zero_grad()
+        value = zhu2021.objective(W, A.square(), b, y, lambda_W=lambda_W, lambda_H=lambda_H, lambda_b=1e-3)
+        value.backward()
+        return value
+
+    optimizer.step(closure)
+    return float(closure().detach())
+
+
+@pytest.mark.parametrize(
+    ("K", "n", "d", "lambda_W", "lambda_H"),
+    [(3, 2, 4, 1e-2, 1e-2), (4, 3, 4, 5e-3, 5e-3), (5, 1, 9, 2e-3, 2e-2), (2, 4, 2, 1e-2, 3e-3)],
+)
+def test_no_start_ends_below_the_non_negative_minimum_and_some_reach_it(K, n, d, lambda_W, lambda_H):
+    problem = {"num_classes": K, "per_class": n, "lambda_W": lambda_W, "lambda_H": lambda_H}
+    bound, free = zhu2021.non_negative_minimum(**problem), zhu2021.global_minimum(**problem).value
+    ends = [lowest_non_negative(K, n, d, lambda_W, lambda_H, seed) for seed in range(5)]
+    assert min(ends) >= bound - 1e-9
+    assert min(ends) == pytest.approx(bound, rel=1e-6)
+    assert bound > free * (1 + 1e-3), "the control: with negative entries one gets lower"
+
+
+def test_unit_vectors_attain_the_non_negative_minimum():
+    K, n, lambda_W, lambda_H = 4, 3, 5e-3, 5e-3
+    problem = {"num_classes": K, "per_class": n, "lambda_W": lambda_W}
+    centred = zhu2021.global_minimum(**problem, lambda_H=lambda_H * K / (K - 1))
+    J = torch.eye(K, dtype=torch.float64) - 1 / K
+    W = (centred.W_norm_squared / (K - 1)) ** 0.5 * J
+    H = (centred.H_norm_squared / (n * (K - 1))) ** 0.5 * torch.eye(K, dtype=torch.float64)
+    y = torch.arange(K).repeat_interleave(n)
+    value = zhu2021.objective(W, H[y], torch.zeros(K).double(), y, lambda_W=lambda_W, lambda_H=lambda_H)
+    assert float(value) == pytest.approx(
+        zhu2021.non_negative_minimum(**problem, lambda_H=lambda_H), rel=1e-12
+    )
