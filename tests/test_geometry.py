@@ -12,6 +12,7 @@ from samplers import generator, normal
 from scipy import optimize
 
 from nclib.geometry import (
+    hypercube,
     nc2_gram_floor,
     one_vs_rest_margin,
     orthoplex,
@@ -76,6 +77,43 @@ def test_orthoplex_has_distinct_unit_vertices_with_largest_cosine_zero(K, d):
     assert (G - torch.eye(K)).max() <= 0 and set(G.unique().tolist()) <= {-1.0, 0.0, 1.0}
 
 
+@pytest.mark.parametrize(
+    ("K", "d"), [(2, None), (3, None), (8, 3), (9, 4), (10, None), (10, 9), (16, 4), (100, None)]
+)
+def test_hypercube_has_distinct_unit_vertices_with_the_smallest_mean(K, d):
+    V = hypercube(K, d)
+    n = d or math.ceil(math.log2(K))
+    assert V.shape == (K, n) and V.dtype == torch.float64
+    torch.testing.assert_close(V.abs(), torch.full_like(V, 1 / sqrt(n)), rtol=1e-15, atol=0)
+    assert len(V.unique(dim=0)) == K
+    # each coordinate of an odd number of vertices sums to at least one of its units
+    assert_close(V.mean(0).norm(), K % 2 / K)
+
+
+def test_vertices_of_a_hypercube_are_binary_numbers_and_their_opposites():
+    signs = torch.tensor([[1, 1, 1], [1, 1, -1], [1, -1, 1], [-1, -1, -1], [-1, -1, 1]]).double()
+    torch.testing.assert_close(hypercube(5), signs / sqrt(3))
+    torch.testing.assert_close(hypercube(5, 7), torch.cat([signs, signs, signs[:, :1]], 1) / sqrt(7))
+
+
+def test_vertices_of_a_cube_taken_one_after_another_have_another_mean():
+    in_order = torch.cartesian_prod(*[torch.tensor([0.5, -0.5])] * 4)
+    torch.testing.assert_close(hypercube(16).unique(dim=0), in_order.double().unique(dim=0))
+    assert_far_from_zero(in_order[:10].mean(0).norm(), 0.1)
+
+
+@pytest.mark.parametrize(("K", "m"), [(3, 2), (10, 4), (16, 4), (100, 7)])
+def test_the_largest_cosine_of_a_hypercube_is_one_edge_and_survives_repetition(K, m):
+    for d in (m, 3 * m):
+        G = hypercube(K, d) @ hypercube(K, d).T
+        assert_close((G - 2 * torch.eye(K)).max(), 1 - 2 / m)
+
+
+def test_the_whole_cube_is_a_tight_frame_and_a_part_of_it_is_not():
+    assert_vanishes(distance_from_simplex(hypercube(16)) - nc2_gram_floor(16, 4))
+    assert_far_from_zero(distance_from_simplex(hypercube(10)) - nc2_gram_floor(10, 4))
+
+
 @pytest.mark.parametrize("K", [2, 3, 10])
 def test_regular_polygon_is_equally_spaced_on_the_unit_circle(K):
     V = regular_polygon(K)
@@ -87,9 +125,14 @@ def test_regular_polygon_is_equally_spaced_on_the_unit_circle(K):
     assert_vanishes(V.sum(0).abs().max())
 
 
-def test_a_triangle_and_a_pair_are_simplices():
+def test_a_triangle_and_a_pair_are_simplices_and_a_square_is_both_other_polytopes():
     assert_simplex(regular_polygon(3))
     assert_simplex(orthoplex(2))
+    assert_simplex(hypercube(2))
+    for square in (regular_polygon(4), orthoplex(4)):
+        torch.testing.assert_close(
+            (hypercube(4) @ hypercube(4).T).sort().values, (square @ square.T).sort().values
+        )
 
 
 @pytest.mark.parametrize(
@@ -123,6 +166,8 @@ def test_floor_falls_with_the_dimension_and_is_zero_from_K_minus_1_on():
         (lambda: regular_polygon(0), "K must be an integer of at least 2, got 0"),
         (lambda: simplex_etf(10, 8), "a simplex ETF of K=10 vectors needs d >= 9 dimensions, got d=8"),
         (lambda: orthoplex(10, 4), "an orthoplex with K=10 vertices needs d >= 5 dimensions, got d=4"),
+        (lambda: hypercube(10, 3), "a hypercube with K=10 vertices needs d >= 4 dimensions, got d=3"),
+        (lambda: hypercube(1), "K must be an integer of at least 2, got 1"),
         (lambda: nc2_gram_floor(10, 0), "d must be at least 1, got 0"),
     ],
 )
