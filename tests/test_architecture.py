@@ -20,7 +20,7 @@ LAYOUT = {
     "robustness": ((), ("torch", "jaxtyping")),
     "metrics": (("geometry", "stats"), ("torch", "jaxtyping", "numpy")),
     "data": ((), ("torch", "jaxtyping", "numpy", "tqdm")),
-    "models": (("geometry",), ("torch", "jaxtyping")),
+    "models": (("geometry",), ("torch", "jaxtyping", "pandas")),
     "graphed": ((), ("torch",)),
     "training": (("graphed",), ("torch",)),
     "decay": ((), ("torch", "jaxtyping")),
