@@ -21,6 +21,7 @@ LAYOUT = {
     "metrics": (("geometry", "stats"), ("torch", "jaxtyping", "numpy")),
     "data": ((), ("torch", "jaxtyping", "numpy", "tqdm")),
     "models": (("geometry",), ("torch", "jaxtyping", "pandas")),
+    "memory": ((), ("torch", "jaxtyping")),
     "graphed": ((), ("torch",)),
     "training": (("graphed",), ("torch",)),
     "decay": ((), ("torch", "jaxtyping")),
