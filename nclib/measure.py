@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from nclib.geometry import one_vs_rest_margin
 from nclib.metrics import nc
 from nclib.metrics.mse import mse_decomposition, snr_spread
+from nclib.modes import in_eval_mode
 from nclib.robustness import deepfool
 from nclib.stats import ClassStats
 from nclib.streams import classification, measure_kept, measure_stream
@@ -38,14 +39,12 @@ def measure(
 ) -> Iterator[dict]:
     """Rows of error, loss, margins and every NC metric at the classifier's input, per label set of one split.
 
-    The model is measured in eval mode, without autocast, and left in the mode it was in. Features come from
+    The model is measured in eval mode, without autocast, and each of its modules left in its mode. Features come from
     the network in its own precision, float32 without TF32; everything after that is float64. NC metrics are
     left out where a class has no sample. The class statistics of each label set are put into `statistics`, when given.
     """
-    was_training = model.training
-    model.eval()
     fits = len(split.x) * model.feature_dim * 4 <= FEATURE_MEMORY
-    try:
+    with in_eval_mode(model):
         kept = list(_features(model, split.x)) if fits else None
         for name, y in split.labels.items():
             rows, stats = _measure_labels(model, split, name, y, num_classes, kept)
@@ -59,8 +58,6 @@ def measure(
                     "metric": metric,
                     "value": value,
                 }
-    finally:
-        model.train(was_training)
 
 
 def _measure_labels(
@@ -79,13 +76,9 @@ def _measure_labels(
 
 
 def features(model: nn.Module, x: Float[Tensor, "n ..."]) -> Float[Tensor, "n d"]:
-    """The classifier's inputs in eval mode, in float64; the model is left in the mode it was in."""
-    was_training = model.training
-    model.eval()
-    try:
+    """The classifier's inputs in eval mode, in float64; every module is left in its mode."""
+    with in_eval_mode(model):
         return torch.cat([H.double() for H in _features(model, x)])
-    finally:
-        model.train(was_training)
 
 
 def class_spectra(
@@ -129,15 +122,11 @@ def flattened_layers(model: nn.Module, x: Tensor) -> dict[str, Float[Tensor, "n 
 
 @torch.no_grad()
 def _layers(model: nn.Module, x: Tensor, of: Callable[[Tensor], Tensor | None]) -> dict[str, Tensor | None]:
-    was_training = model.training
-    model.eval()
     collected: dict[str, list[Tensor | None]] = {}
-    for batch in x.split(_BATCH):
-        with _exact_convolutions():
-            activations = model.layers(batch)
-        for name, a in activations.items():
-            collected.setdefault(name, []).append(of(a))
-    model.train(was_training)
+    with in_eval_mode(model), _exact_convolutions():
+        for batch in x.split(_BATCH):
+            for name, a in model.layers(batch).items():
+                collected.setdefault(name, []).append(of(a))
     return {name: None if parts[0] is None else torch.cat(parts) for name, parts in collected.items()}
 
 

@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from nclib.modes import in_eval_mode
+
 _BATCH = 250  # inputs in flight: K gradients of each are in memory at once
 
 
@@ -41,7 +43,7 @@ def deepfool(
     classifier. The attack starts from the model's own decision; no label is involved.
 
     model: inputs (n, ...) to logits (n, K), each row's logits depending on that row alone in eval mode, where
-    it is measured; it is left in the mode it was in, and its parameters receive no gradient.
+    it is measured; every module is left in its mode, and the parameters receive no gradient.
     x: in the units and the dtype that the model gets. Both defaults are the source's.
 
     Raises ValueError for inputs that are empty, not floating point or not finite, fewer than two logits, a
@@ -54,12 +56,8 @@ def deepfool(
         raise ValueError(
             f"overshoot must be at least 0 and steps at least 1, got {overshoot!r} and {steps!r}"
         )
-    was_training = model.training
-    model.eval()
-    try:
+    with in_eval_mode(model):
         parts = [_attack(model, batch, overshoot, steps) for batch in x.detach().split(_BATCH)]
-    finally:
-        model.train(was_training)
     r, found, used = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
     norm = norms(r)
     return Perturbations(r, norm, norm / norms(x.detach()), found, used)

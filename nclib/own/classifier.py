@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from nclib.modes import in_eval_mode
+
 
 def classifier_named(model: nn.Module, named: nn.Module | str) -> nn.Linear:
     """The `nn.Linear` of the model that is meant by a module of it, or by its dotted name.
@@ -125,15 +127,11 @@ def at_rest(model: nn.Module, device: torch.device | str | None = None) -> Itera
     homes = [t.device for t in (*model.parameters(), *model.buffers())] or [torch.device("cpu")]
     if device is not None and len(set(homes)) > 1:
         raise ValueError("the model is spread over several devices: measure it there, without device=...")
-    modes = [(module, module.training) for module in model.modules()]
     try:
         target = _moved(model, device) if device is not None else homes[0]
-        model.eval()
-        with torch.no_grad(), torch.autocast(target.type, enabled=False):
+        with in_eval_mode(model), torch.no_grad(), torch.autocast(target.type, enabled=False):
             yield target
     finally:
-        for module, training in modes:
-            module.training = training
         if device is not None:
             model.to(homes[0])
 
