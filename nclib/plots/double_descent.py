@@ -27,9 +27,8 @@ from nclib.plots.mnist1d import (
     nc2_references,
     of,
     overlay,
-    plain_log,
 )
-from nclib.plots.style import COLOURS, interval
+from nclib.plots.style import COLOURS, interval, plain_log
 from nclib.tables import select
 
 NAMES = {"resnet1d": "ResNet1D", "cnn1d": "CNN1D", "sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}

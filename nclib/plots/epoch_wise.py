@@ -21,10 +21,9 @@ from nclib.plots.mnist1d import (
     K,
     at_end,
     of,
-    plain_log,
     random_means_nc2,
 )
-from nclib.plots.style import COLOURS, half_width, interval
+from nclib.plots.style import COLOURS, half_width, interval, plain_log
 from nclib.tables import select
 
 NETWORK = ("width", "epochs")

@@ -17,9 +17,8 @@ from nclib.plots.mnist1d import (
     at_end,
     nc2_references,
     overlay,
-    plain_log,
 )
-from nclib.plots.style import COLOURS, interval
+from nclib.plots.style import COLOURS, interval, plain_log
 from nclib.tables import select
 
 

@@ -6,11 +6,9 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from nclib.plots.style import COLOURS, figure
+from nclib.plots.style import COLOURS, figure, legend_below
 from nclib.tables import select
 
 Numbers = TypeVar("Numbers", float, pd.Series, pd.DataFrame)
@@ -84,17 +82,6 @@ def panels(
     return fig
 
 
-def legend_below(axes: list[Axes], entries: int = 2) -> None:
-    """One legend under all panels, every label once, in `entries` columns at most as the figure is wide."""
-    found = {}
-    for ax in axes:
-        handles, labels = ax.get_legend_handles_labels()
-        found |= dict(zip(labels, handles, strict=True))
-    fig = axes[0].figure
-    entries = entries if fig.get_figwidth() > 6 else 1
-    fig.legend(found.values(), found.keys(), loc="outside lower center", ncols=entries, fontsize="small")
-
-
 def overlay(points: pd.DataFrame, ax: Axes, *, x: str, figures: Iterable[str] = tuple(PUBLISHED)) -> Axes:
     """Published values as open markers: columns `figure`, `value` and the one that `x` names."""
     for source in figures:
@@ -104,13 +91,6 @@ def overlay(points: pd.DataFrame, ax: Axes, *, x: str, figures: Iterable[str] = 
             style = {"color": COLOURS["orange"], "mfc": "none", "ms": 5.5, "mew": 1.1}
             ax.plot(here[x], here.value, marker, label=label, zorder=3, **style)
     return ax
-
-
-def plain_log(axis: Axis) -> None:
-    """Label a log axis 0.1, 0.2, 0.5, 1, ..."""
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(NullFormatter())
 
 
 def nc2_references(dimensions: Iterable[int], ax: Axes, *, floor: Callable[[int, int], float]) -> Axes:

@@ -9,8 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from nclib import tables
-from nclib.plots.mnist1d import legend_below, plain_log
-from nclib.plots.style import COLOURS, figure, half_width, interval
+from nclib.plots.style import COLOURS, figure, half_width, interval, legend_below, plain_log
 from nclib.plots.terminal_phase import epoch_axis, last_epoch, onset, seeds_by_epochs
 
 BASELINE = {

@@ -6,7 +6,9 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from scipy import stats
 
 COLOURS = {
@@ -50,6 +52,24 @@ def figure(
     """A figure of rows x columns panels, `height` inches a row, and its axes as a flat list."""
     fig, axes = plt.subplots(rows, columns, figsize=(width, height * rows), squeeze=False, **options)
     return fig, list(axes.flat)
+
+
+def legend_below(axes: list[Axes], entries: int = 2) -> None:
+    """One legend under all panels, every label once, in `entries` columns at most as the figure is wide."""
+    found = {}
+    for ax in axes:
+        handles, labels = ax.get_legend_handles_labels()
+        found |= dict(zip(labels, handles, strict=True))
+    fig = axes[0].figure
+    entries = entries if fig.get_figwidth() > 6 else 1
+    fig.legend(found.values(), found.keys(), loc="outside lower center", ncols=entries, fontsize="small")
+
+
+def plain_log(axis: Axis) -> None:
+    """Label a log axis 0.1, 0.2, 0.5, 1, ..."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def half_width(values: pd.Series) -> float:
