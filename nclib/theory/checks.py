@@ -97,6 +97,7 @@ def _zhu2021_descent(g: torch.Generator) -> Violations:
     lam = log_uniform(1e-2, 0.9, g) / (K * sqrt(n))
     shapes = ((K, d), (K * n, d), (K,))
     point = [torch.randn(shape, generator=g, dtype=torch.float64).requires_grad_() for shape in shapes]
+    # Not by `nclib.theory.solver`, whose balanced coordinates and class means are made from what is checked here.
     optimizer = torch.optim.LBFGS(
         point, max_iter=1000, tolerance_grad=1e-10, tolerance_change=0, line_search_fn="strong_wolfe"
     )

@@ -89,7 +89,9 @@ def nearest(
     Newton's method on $\nabla f = 0$, which does not care for the value of f, damped as by Levenberg and Marquardt:
     $((\nabla^2 f)^2 + \mu I)\,\delta = -\nabla^2 f\,\nabla f$ with $\mu$ in proportion to $\|\nabla f\|$. It
     stops at $\|\nabla f\| \le$ `tolerance`, entries below 1e-10 then being zero, or without success after `steps`. For
-    small problems: the Hessian is formed.
+    small problems: the Hessian is formed. One start at a time, every sample with features of its own and to rounding,
+    so that identities and ranks can be tried on the point; `nclib.theory.solver.critical_points` takes many starts and
+    larger problems, to what a gradient without Hessian reaches.
     """
     shapes = [part.shape for part in (W, H, b)]
 

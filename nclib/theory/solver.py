@@ -67,7 +67,9 @@ def critical_points(
 
     Its gradient is a Hessian-vector product, of the gradient itself. A restart that ends in a local minimum of
     that norm where it is not zero is returned as not converged. Features are averaged within classes, as all
-    critical points are. ValueError for a tolerance <= 0 or starts that do not fit or are not finite.
+    critical points are. No Hessian is formed, so that many starts and large problems are searched at once;
+    `nclib.theory.critical_points.nearest` forms it, and takes one small problem to rounding without averaging.
+    ValueError for a tolerance <= 0 or starts that do not fit or are not finite.
     """
     function, x = _begin(problem, starts, tolerance, averaged=True)
     found = minimise(
