@@ -1,8 +1,10 @@
 """How much memory a training step takes at its worst moment, measured from what torch's allocator hands out."""
 
 import json
+import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,7 +84,7 @@ def _held(model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
 
 def _most_on_cpu(work: Callable[[], None]) -> int:
     """The most bytes that were allocated during some work and not yet freed."""
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+    with _silence(), profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         work()
     with tempfile.TemporaryDirectory() as folder:
         trace = Path(folder) / "trace.json"
@@ -98,6 +100,19 @@ def _most_on_cpu(work: Callable[[], None]) -> int:
             now -= live.pop(address, 0)  # what is not there is older than the work
         most = max(most, now)
     return most
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    # The profiler tells the process's stderr that it starts and stops, past sys.stderr and at every log level.
+    stderr = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
 
 
 def _most_on_cuda(work: Callable[[], None], device: torch.device) -> int:

@@ -1,5 +1,7 @@
 """Peak memory of a training step: closed forms of one linear layer, and what the batch and frozen weights change."""
 
+import os
+
 import pytest
 import torch
 from samplers import generator
@@ -118,3 +120,11 @@ def test_on_a_gpu_the_same_is_measured_up_to_blocks_and_workspaces():
     assert peak.held == 2 * 4 * d * K
     workspaces = 64 * 2**20
     assert least(n, d, K) <= peak.passing <= least(n, d, K) + workspaces
+
+
+def test_nothing_is_said_on_stderr_and_it_works_afterwards(capfd):
+    model = torch.nn.Linear(3, 2)
+    peak_memory(model, torch.zeros(4, 3), torch.zeros(4).long(), torch.optim.SGD(model.parameters(), lr=0.1))
+    assert capfd.readouterr().err == ""
+    os.write(2, b"heard")
+    assert capfd.readouterr().err == "heard"

@@ -27,7 +27,7 @@ SCALES = (
 )
 """Sizes of the main runs: judged is the first at which three seeds are recorded.
 
-On all images the learning rate is the best of `data/grids/terminal_phase_rates.yml`; the small runs keep the source's."""
+On all images the learning rate is the best of data/grids/terminal_phase_rates.yml; small runs keep the source's."""
 PROTOCOL = {
     "dataset": "fashion_mnist", "architecture": "resnet18", "optimizer": "sgd", "momentum": 0.9, "weight_decay": 5e-4,
     "decayed": "all", "feature_decay": 0.0, "classifier": "learned", "feature_dim": 0, "depth": 0,

@@ -34,7 +34,7 @@ CLASSIFIER = {
 """Panels of optimisers and weight decays: the four measures of Zhao et al. (2026), normalised as ours are."""
 _NAMES = {
     "resnet18": "ResNet-18", "vgg11": "VGG-11", "densenet40": "DenseNet-40",
-    "sgd": "SGD", "adam": "Adam", "adamw": "AdamW",
+    "sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "lbfgs": "L-BFGS",
     "bfloat16": "trained in bfloat16", "float32": "trained in float32",
     "cross_entropy": "cross-entropy", "mse": "squared error",
 }  # fmt: skip
@@ -111,6 +111,7 @@ def compared(
     metric: str,
     log: bool = True,
     relative: bool = False,
+    own: dict[str, object] = BASELINE,
     **where: str,
 ) -> Axes:
     """One curve of a metric for each of these runs: mean over seeds, 95 % t-interval, of the logarithm with `log`.
@@ -118,7 +119,7 @@ def compared(
     With `relative` every seed is divided by its value at the first measured epoch.
     Marks above the panel, one a seed: the first measured epoch without an error on the labels trained on.
     """
-    for i, ((label, rows), (colour, marker)) in enumerate(zip(found.items(), looks(found), strict=True)):
+    for i, ((label, rows), (colour, marker)) in enumerate(zip(found.items(), looks(found, own), strict=True)):
         curve = values(rows, metric, **where)
         if relative:
             curve = curve.div(curve.iloc[:, 0], axis="index")
@@ -143,17 +144,21 @@ def _log_axis(ax: Axes) -> None:
         ax.yaxis.set_major_locator(MaxNLocator(5))
 
 
-def looks(found: dict[str, pd.DataFrame]) -> list[tuple[str, str]]:
-    """Colour and marker of each: the baseline's are the same in every figure."""
+def looks(found: dict[str, pd.DataFrame], own: dict[str, object] = BASELINE) -> list[tuple[str, str]]:
+    """Colour and marker of each: the baseline's, runs with `own` parameters, are the same in every figure."""
     others = cycle(_OTHERS)
-    return [_OWN if len(tables.select(rows, **BASELINE)) else next(others) for rows in found.values()]
+    return [_OWN if len(tables.select(rows, **own)) else next(others) for rows in found.values()]
 
 
-def panels(found: dict[str, pd.DataFrame], shown: dict[str, dict[str, object]]) -> Figure:
+def panels(
+    found: dict[str, pd.DataFrame],
+    shown: dict[str, dict[str, object]],
+    own: dict[str, object] = BASELINE,
+) -> Figure:
     """`compared` on a panel for each of `shown`, two a row, which maps what is on the axis to its options."""
     fig, axes = figure(-(-len(shown) // 2), 2, width=8.0, height=3.0)
     for ax, (label, options) in zip(axes, shown.items(), strict=True):
-        compared(found, ax, **options).set_ylabel(label)
+        compared(found, ax, own=own, **options).set_ylabel(label)
     legend_below(axes, 4)
     return fig
 

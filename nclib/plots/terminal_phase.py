@@ -11,7 +11,9 @@ from nclib import tables
 from nclib.plots.simplex import cosines, gram
 from nclib.plots.style import COLOURS, interval
 
-TRAINING_IMAGES = {"fashion_mnist": 60_000, "mnist": 60_000, "kmnist": 60_000, "cifar10": 50_000}
+TRAINING_IMAGES = {
+    "fashion_mnist": 60_000, "mnist": 60_000, "kmnist": 60_000, "cifar10": 50_000, "mnist1d": 4_000,
+}  # fmt: skip
 """Sizes of the training splits: what a run's `train_size` is a subset of."""
 LINES = {"train": "-", "test": "--"}
 MARKERS = {"train": "o", "test": "s"}
@@ -62,21 +64,23 @@ def last_epoch(table: pd.DataFrame) -> int:
 
 
 def images(table: pd.DataFrame) -> str:
-    """How many training images were used, in words that say "a subset" where it was one."""
+    """How many training images (or signals) were used, in words that say "a subset" where it was one."""
     dataset, size = only(table, "dataset"), int(only(table, "train_size"))
     if dataset not in TRAINING_IMAGES:
         return f"{size:,} images of {dataset} (a subset)"
-    full = TRAINING_IMAGES[dataset]
+    full, kind = TRAINING_IMAGES[dataset], "signals" if dataset == "mnist1d" else "images"
     return (
-        f"all {full:,} training images"
+        f"all {full:,} training {kind}"
         if size >= full
-        else f"a subset of {size:,} of {full:,} training images"
+        else f"a subset of {size:,} of {full:,} training {kind}"
     )
 
 
 def scale(table: pd.DataFrame) -> str:
     """One line for the top of a figure: network, width, images, epochs, seeds."""
-    name = {"resnet18": "ResNet-18"}.get(only(table, "architecture"), str(only(table, "architecture")))
+    name = {"resnet18": "ResNet-18", "mlp": "perceptron"}.get(
+        only(table, "architecture"), str(only(table, "architecture"))
+    )
     return (
         f"{only(table, 'dataset')}, {name}, width {only(table, 'width')}, {images(table)}, "
         f"{only(table, 'epochs')} epochs, n = {table.seed.nunique()} seeds"

@@ -1,0 +1,135 @@
+"""Figures of trained networks: comparisons hold the runs they name, and curves the numbers of the table."""
+
+import itertools
+import math
+
+import matplotlib as mpl
+import pandas as pd
+import pytest
+
+mpl.use("agg")
+import matplotlib.pyplot as plt
+from matplotlib.colors import to_hex
+
+from nclib.plots import COLOURS, settings
+from nclib.plots import real_networks as draw
+
+SEEDS, EPOCHS = (0, 1, 2), (1, 4, 12)
+PARAMS = draw.BASELINE | {
+    "weight_decay": 5e-4, "loss": "cross_entropy", "precision": "float32",
+    "dataset": "mnist1d", "architecture": "mlp", "train_size": 3900, "width": 256, "schedule": "step", "epochs": 12,
+}  # fmt: skip
+CHANGES = (
+    {}, {"optimizer": "lbfgs"}, {"optimizer": "adamw"}, {"decayed": "last_layer"},
+    {"decayed": "last_layer", "feature_decay": 5e-3}, {"decayed": "last_layer_normalised", "feature_decay": 5e-3},
+    {"classifier": "etf"}, {"classifier": "etf", "feature_dim": 10}, {"classifier": "hypercube"},
+    {"label_noise": 1.0, "width": 8}, {"label_noise": 1.0, "width": 64},
+)  # fmt: skip
+METRICS = ("nc1_pinv", "nc2_etf_weights", "nc3_etf", "bias_collapse", "error")
+
+
+def number(i, metric, seed, epoch):
+    """A number that differs in every setting, metric, seed and epoch."""
+    return (1 + i) * (1 + len(metric)) * (1 + 0.1 * seed) / epoch
+
+
+def run(i, change, seed):
+    about = PARAMS | change | {"seed": seed, "run": f"{i}-{seed}"}
+    sets = [("train", "clean"), ("test", "clean")] + [("train", "noisy")] * ("label_noise" in change)
+    for epoch, (split, labels), metric in itertools.product(EPOCHS, sets, METRICS):
+        yield about | {
+            "split": split, "labels": labels, "layer": "features", "metric": metric, "epoch": epoch,
+            "value": number(i, metric, seed, epoch) * (2 if split == "test" else 1) * (3 if labels == "noisy" else 1),
+        }  # fmt: skip
+    if change.get("feature_decay"):
+        for epoch in EPOCHS:
+            yield about | {
+                "split": "train", "labels": "clean", "layer": "all", "metric": "objective_gap", "epoch": epoch,
+                "value": number(i, "objective_gap", seed, epoch),
+            }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def table():
+    return pd.DataFrame([row for i, c in enumerate(CHANGES) for seed in SEEDS for row in run(i, c, seed)])
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
+
+
+@pytest.mark.parametrize(
+    ("along", "names"),
+    [
+        (draw.optimisers, ["SGD", "AdamW", "L-BFGS"]),
+        (draw.decays, ["every parameter", "classifier and features", "classifier alone", "as released"]),
+        (draw.classifiers, ["learned", "simplex ETF", "hypercube", "simplex ETF, d = 10"]),
+    ],
+)
+def test_a_comparison_names_each_run_once_and_none_on_random_labels(table, along, names):
+    found = along(table)
+    assert list(found) == names
+    keys = [key for rows in found.values() for key in rows.run.unique()]
+    assert len(keys) == len(set(keys)) == 3 * len(names)
+    assert not any((rows.label_noise > 0).any() for rows in found.values())
+
+
+def test_what_is_compared_is_what_the_name_says(table):
+    found = draw.decays(table)
+    assert set(found["classifier and features"].run) == {f"4-{s}" for s in SEEDS}
+    assert set(found["classifier alone"].run) == {f"3-{s}" for s in SEEDS}
+    assert set(found["as released"].run) == {f"5-{s}" for s in SEEDS}
+    assert set(draw.classifiers(table)["simplex ETF, d = 10"].run) == {f"7-{s}" for s in SEEDS}
+    assert list(draw.peeled(table)) == ["classifier and features"]
+
+
+@pytest.mark.parametrize("along", [draw.optimisers, draw.decays, draw.classifiers])
+def test_a_comparison_has_two_sides_or_is_none(table, along):
+    plain = table[table.run.str.startswith("0-")]
+    assert along(plain) == {}
+    assert along(table[~table.run.str.startswith("0-")]) == {}
+
+
+def test_the_plain_case_is_blue_and_round_in_every_comparison(table):
+    for along in (draw.optimisers, draw.decays, draw.classifiers):
+        found = along(table)
+        looks = dict(zip(found, settings.looks(found, draw.BASELINE), strict=True))
+        (own,) = [label for label in found if looks[label] == (COLOURS["blue"], "o")]
+        assert own == next(iter(found))
+    assert (COLOURS["blue"], "o") not in settings.looks(found), (
+        "the other chapter's baseline is another network"
+    )
+
+
+def test_random_labels_are_read_at_the_last_epoch_on_the_labels_trained_on(table):
+    frame = draw.by_width(table, "nc1_pinv")
+    assert list(frame.columns) == [8, 64]
+    assert frame[8].tolist() == pytest.approx([3 * number(9, "nc1_pinv", s, 12) for s in SEEDS])
+    with pytest.raises(KeyError, match="no runs on random labels"):
+        draw.by_width(table[table.label_noise == 0], "nc1_pinv")
+
+
+def test_the_curves_over_widths_are_means_of_what_was_measured(table):
+    _, axes = plt.subplots(1, 2)
+    draw.memorised(table, axes[0])
+    draw.collapsed(table, axes[1], below=0.2)
+    (line,) = axes[0].lines
+    expected = draw.by_width(table, "error").mean()
+    assert list(line.get_xdata()) == [8, 64]
+    assert list(line.get_ydata()) == pytest.approx(expected.tolist())
+    assert len(axes[1].lines) == 4
+    assert list(axes[1].lines[-1].get_ydata()) == [0.2, 0.2]
+    assert all("n = 3" in ax.get_legend_handles_labels()[1][0] for ax in axes)
+    assert len({to_hex(entry.get_color()) for entry in axes[1].lines}) == 4
+
+
+def test_the_gap_is_drawn_beside_the_least_that_a_relu_allows(table):
+    (rows,) = draw.peeled(table).values()
+    _, ax = plt.subplots()
+    draw.above_the_minimum(rows, ax, non_negative=0.05)
+    curve, dashes = ax.lines[:2]
+    logs = [pd.Series([number(4, "objective_gap", s, e) for s in SEEDS]).map(math.log).mean() for e in EPOCHS]
+    assert pd.Series(curve.get_ydata()).map(math.log).tolist() == pytest.approx(logs)
+    assert list(dashes.get_ydata()) == [0.05, 0.05] and dashes.get_linestyle() == "--"
