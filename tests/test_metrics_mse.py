@@ -186,6 +186,15 @@ def test_a_bias_does_the_work_of_a_constant_feature():
     assert without["mse_nc23"] > 1.01 * expected["mse_nc23"]
 
 
+@with_and_without_bias
+def test_a_float32_classifier_is_measured_in_float64(bias):
+    stats, head = ClassStats.of(*clusters(4, 6), 4), head_of(4, 6, bias)
+    single = Head(head.W.float(), head.b.float() if bias else None)
+    double = Head(single.W.double(), single.b.double() if bias else None)
+    assert mse_decomposition(stats, single, 0.03) == mse_decomposition(stats, double, 0.03)
+    assert mse_decomposition(stats, single, 0.03) != mse_decomposition(stats, head, 0.03)
+
+
 def test_rotation_and_the_order_of_classes_do_not_matter():
     H, y = unbalanced(4, 6)
     W, b = classifier(4, 6)
@@ -260,6 +269,18 @@ def test_scatter_outside_the_span_of_the_means_does_not_count():
     H, y = orthogonal_scatter(4)
     assert snr_singular_values(ClassStats.of(H, y, 4)).min() > 1e6
     assert snr_singular_values(ClassStats.of(*clusters(4, 6), 4)).max() < 1e2
+
+
+def test_directions_without_scatter_have_no_noise_even_where_rounding_makes_their_variance_negative():
+    negative = 0
+    for seed in range(8):
+        y = torch.arange(5).repeat_interleave(6)
+        H = class_means(5, 4, seed=seed)[y] + normal(30, 1, seed=seed) * normal(1, 4, seed=seed + 100)
+        stats = ClassStats.of(H, y, 5)
+        omega = snr_singular_values(stats)
+        assert (omega[:3] > 1e6).all() and omega[3] < 1e2
+        negative += bool((torch.linalg.eigvalsh(stats.Sigma_W) < 0).any())
+    assert negative, "the control: rounding does so on some of these"
 
 
 def test_no_spread_is_made_up_where_directions_or_scatter_are_missing():

@@ -103,6 +103,17 @@ def test_rotation_scale_and_order_do_not_matter():
     assert onto(train, H[order], y[order]) == pytest.approx(expected, rel=1e-10)
 
 
+def test_float32_features_are_measured_in_float64():
+    train, (H, y) = clusters(K, D), clusters(K, D, seed=9)
+    H = H.float()
+    assert onto(train, H, y) == onto(train, H.double(), y)
+    assert separation(H, y) == separation(H.double(), y)
+    # Control: distances of float32 round elsewhere.
+    stats = ClassStats.of(*train, K)
+    single = (H - stats.mu.float()[y]).square().sum()
+    assert single.item() != Onto.of(stats, H, y).strong.item()
+
+
 def test_means_that_coincide_are_no_scale_to_measure_by():
     flat = ClassStats.of(*at(torch.ones(K, D).double()), K)
     values = Onto.of(flat, *clusters(K, D)).metrics(flat)

@@ -49,9 +49,14 @@ def test_balanced_factors_and_only_they_attain_the_partner(rank, d):
     assert value > partner + 1e-5
 
 
-def test_factors_need_as_many_dimensions_as_the_logits_have():
+@pytest.mark.parametrize("scale", [1e-14, 1.0, 1e6])
+def test_factors_need_as_many_dimensions_as_the_logits_have_at_any_scale(scale):
     with pytest.raises(ValueError, match="Z has rank 4: it has no factors in d=3 dimensions"):
-        convex.balanced_factors(normal(12, 4), 3, **DECAYS)
+        convex.balanced_factors(scale * normal(12, 4), 3, **DECAYS)
+    # Control: two directions and rounding fit into two dimensions.
+    Z = scale * normal(12, 2) @ normal(2, 4, seed=1)
+    W, H = convex.balanced_factors(Z, 2, **DECAYS)
+    torch.testing.assert_close(H @ W.T, Z, rtol=1e-12, atol=1e-12 * scale)
 
 
 def test_the_minimum_of_the_partner_is_that_of_f():
@@ -121,3 +126,5 @@ def test_bad_input_is_refused():
         convex.convex_partner(Z, Y, lambda_W=1.0, lambda_H=0.0)
     with pytest.raises(ValueError, match="lambda_W must be positive"):
         convex.balanced_factors(Z, 4, lambda_W=-1.0, lambda_H=1.0)
+    with pytest.raises(ValueError, match="per_class must be a whole number of at least 1, got True"):
+        convex.check_problem(2, True)

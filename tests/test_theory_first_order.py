@@ -11,14 +11,14 @@ from nclib.theory.batched import Points, Problem
 DECAYS = {"lambda_W": 2e-2, "lambda_H": 1e-2}
 PROBLEM = Problem(num_classes=3, per_class=4, feature_dim=5, lambda_b=3e-3, **DECAYS)
 Y = torch.arange(3).repeat_interleave(4)
-RULES = {"gd": {"lr": 0.5}, "sgd": {"lr": 0.2, "batch_size": 5}, "adam": {"lr": 0.05}}
+RULES = {"gd": {"lr": 0.5}, "sgd": {"lr": 0.2, "momentum": 0.8, "batch_size": 5}, "adam": {"lr": 0.05}}
 
 
 def generator(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def by_autograd(start, method, lr, epochs, batch_size, order):
+def by_autograd(start, method, epochs, order, *, lr, momentum=0.9, batch_size=12):
     """One restart with torch's optimiser, its loss written as `nclib.theory.unconstrained` has it."""
     W, H, b = (part.clone().requires_grad_() for part in start)
     groups = [
@@ -26,7 +26,7 @@ def by_autograd(start, method, lr, epochs, batch_size, order):
         for p, decay in ((W, 2e-2), (H, 1e-2), (b, 3e-3))
         if p is not None
     ]
-    optimizer = torch.optim.Adam(groups) if method == "adam" else torch.optim.SGD(groups, momentum=0.9)
+    optimizer = torch.optim.Adam(groups) if method == "adam" else torch.optim.SGD(groups, momentum=momentum)
     for epoch in range(epochs):
         for group in optimizer.param_groups:
             group["lr"] = lr * (1 + math.cos(math.pi * epoch / epochs)) / 2
@@ -48,10 +48,9 @@ def test_a_stack_is_one_run_of_torchs_optimiser_a_restart(method, monkeypatch):
         PROBLEM, starts, method=method, epochs=7, generator=generator(1), **RULES[method]
     )
     seeds = torch.randint(2**62, (3,), generator=generator(1))
-    batch = RULES[method].get("batch_size", 12)
     for r in range(3):
         expected = by_autograd(
-            [part[r] for part in starts], method, RULES[method]["lr"], 7, batch, generator(int(seeds[r]))
+            [part[r] for part in starts], method, 7, generator(int(seeds[r])), **RULES[method]
         )
         for part, other, begun in zip(found.points, expected, starts, strict=True):
             torch.testing.assert_close(part[r], other, rtol=1e-10, atol=1e-12)
@@ -82,6 +81,19 @@ def test_every_method_ends_at_the_closed_form_and_a_short_run_does_not(method):
     assert near < (1e-3 if method == "sgd" else 1e-12)
     assert converged.all() == (method != "sgd"), "the noise of sampling is left"
     assert far > 1e-2 and not early.any()
+
+
+def test_the_tolerance_asked_for_says_what_has_converged():
+    def ends(**tolerance):
+        return first_order.iterate(
+            PROBLEM, PROBLEM.draw(3, generator(), scale=0.5), method="gd", epochs=30, generator=generator(),
+            **RULES["gd"], **tolerance,
+        )  # fmt: skip
+
+    middle = ends().gradient_norm.median().item()
+    assert not ends().converged.any()
+    assert ends(tolerance=middle).converged.sum() == 2
+    assert ends(tolerance=middle * (1 - 1e-9)).converged.sum() == 1
 
 
 def test_full_batches_keep_equal_samples_equal_and_random_ones_do_not():

@@ -106,5 +106,7 @@ def test_bad_input_is_refused():
         collapsed(2)
     with pytest.raises(ValueError, match=r"H must be \(N, 5\)"):
         ji2021.margin(normal(K, 5), normal(12, 4), Y)
+    with pytest.raises(ValueError, match=r"got H \(12, 5\) and y \(1,\)"):
+        ji2021.margin(normal(K, 5), normal(12, 5), Y[:1])
     with pytest.raises(ValueError, match="same number of columns"):
         ji2021.conserved(normal(K, 5), normal(12, 4))

@@ -88,6 +88,13 @@ def test_zero_is_the_bound_from_the_collapse_threshold_on(d):
     assert bound.scale == 0 and abs(bound.gap) < 1e-15
 
 
+def test_a_gap_is_never_negative_though_rounding_leaves_the_zero_solution_below_the_minimum():
+    bounds = [jiang2023.upper_bound(**problem(K, 1.0), d=1) for K in range(3, 13)]
+    assert min(bound.gap for bound in bounds) == 0
+    below = [b.value < zhu2021.global_minimum(**problem(b.num_classes, 1.0)).value for b in bounds]
+    assert any(below), "the control: there is something to round"
+
+
 def test_frames_are_what_their_names_say():
     assert list(jiang2023.frames(5, 4)) == ["simplex"]
     square = jiang2023.frames(4, 2)

@@ -42,6 +42,13 @@ def test_each_distance_sees_its_own_condition_alone():
     assert_vanishes(apart(W, H, b + 0.1)[:2].max())
 
 
+def test_distances_of_a_stack_are_those_of_its_points():
+    stack = [torch.stack([part, 2 * part + 1, part - 3]) for part in collapsed()]
+    expected = torch.stack([apart(*point) for point in zip(*stack, strict=True)], dim=1)
+    torch.testing.assert_close(apart(*stack), expected, rtol=1e-13, atol=1e-14)
+    assert len(set(apart(*stack)[2].tolist())) == 3
+
+
 def test_zero_loss_is_not_strong_collapse():
     # Any invertible mixing of feature space keeps the logits.
     W, H, b = collapsed()
@@ -85,6 +92,8 @@ def test_bad_input_is_refused():
     W, H, b = collapsed()
     with pytest.raises(ValueError, match="classes of one size"):
         mixon2020.distances(W, H, b, Y.clamp(max=1))
+    with pytest.raises(ValueError, match="classes of one size"):
+        mixon2020.distances(W, H[:0], b, Y[:0])
     with pytest.raises(ValueError, match=r"H must be \(N, 8\)"):
         mixon2020.distances(W, H[:, :3], b, Y)
     with pytest.raises(ValueError, match="d >= 2"):

@@ -243,10 +243,11 @@ def test_extended_value_keeps_its_digits(product):
 @pytest.mark.parametrize(
     "change", [{}, {"lambda_W2": 1e-4}, {"lambda_W2": 1e-70, "lambda_W1": 1e-70, "lambda_H": 1e-70}]
 )
-def test_extended_minimiser_attains_the_value_where_the_gradient_vanishes(change):
+@pytest.mark.parametrize("d", [4, 6])
+def test_extended_minimiser_attains_the_value_where_the_gradient_vanishes(change, d):
     problem = EXTENDED | change
     minimum, y = tirer2022_extended.global_minimum(**problem), labels(problem)
-    point = minimum.construct(6, generator())
+    point = minimum.construct(d, generator())
     value = tirer2022_extended.objective(*point, y, **decays(problem)).item()
     assert value == pytest.approx(minimum.value, rel=1e-12, abs=1e-15)
     # The gradient by one factor carries the others' size.

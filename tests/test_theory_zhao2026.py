@@ -65,7 +65,9 @@ def test_without_decay_it_stays():
     assert row_sum_factors(RATES, 0.0, 0.9).tolist() == [1.0] * len(RATES)
 
 
-@pytest.mark.parametrize("bad", [([-0.1], 0.1, 0.0), ([0.1], math.nan, 0.0), ([0.1], 0.1, -0.9)])
+@pytest.mark.parametrize(
+    "bad", [([-0.1], 0.1, 0.0), ([0.1], math.nan, 0.0), ([0.1], 0.1, -0.9), ([math.inf], 0.1, 0.0)]
+)
 def test_what_is_no_rate_decay_or_momentum_is_refused(bad):
     with pytest.raises(ValueError, match=r"at least 0"):
         row_sum_factors(*bad)
