@@ -1280,6 +1280,63 @@ def test_a_curvature_other_than_predicted_is_not_supported_and_says_so():
     assert str(claim.judge(off)) == "not supported: the measured curvature is not the predicted one"
 
 
+# Terminal phase in particular
+
+
+def at_scale(value, seeds=3, **scale):
+    """Runs of the main claim on NC1 with this value, as if they were of another scale."""
+    made = falls("nc1_pinv")([value] * seeds)
+    last = made.epoch.where(made.epoch < made.epochs, scale["epochs"])
+    return made.assign(run=f"{scale['width']}x{scale['train_size']}-" + made.run, epoch=last, **scale)
+
+
+def test_the_largest_scale_with_three_seeds_is_judged_and_no_smaller_one():
+    claim = claims.get("papyan2020-nc1")
+    low, middle, high = (
+        {"train_size": 10_000, "width": 16, "epochs": 75},
+        {"train_size": 60_000, "width": 16, "epochs": 120},
+        {"train_size": 60_000, "width": 64, "epochs": 350},
+    )
+    recorded, numbers = [], []
+    for value, scale in ((0.3, low), (0.2, middle), (0.1, high)):
+        recorded.append(at_scale(value, seeds=2, **scale))
+        numbers.append(claim.judge(pd.concat(recorded)).number)
+        recorded[-1] = at_scale(value, **scale)
+        numbers.append(claim.judge(pd.concat(recorded)).number)
+    # Two seeds of a larger scale do not count, three do.
+    assert numbers == [None, *(pytest.approx(value) for value in (0.3, 0.3, 0.2, 0.2, 0.1))]
+    assert claim.judge(at_scale(0.1, seeds=2, **high)).status == "inconclusive"
+
+
+@pytest.mark.parametrize("name", ["papyan2020-nc1", "nguyen2023-training"])
+def test_ratios_of_epochs_and_of_runs_have_a_geometric_mean_over_seeds(name):
+    verdict = claims.get(name).judge(CASES[name].make([0.1, 0.2, 0.4]))
+    assert verdict.number == pytest.approx(0.2)
+    assert verdict.low * verdict.high == pytest.approx(0.04)
+    # Control: a difference has the arithmetic one.
+    change = claims.get("papyan2020-generalisation")
+    assert change.judge(CASES[change.id].make([0.1, 0.2, 0.4])).number == pytest.approx(0.7 / 3)
+
+
+@pytest.mark.parametrize(
+    "other", [{"precision": "float32"}, {"momentum": 0.0}, {"label_noise": 0.1}, {"batch_size": 64}]
+)
+def test_runs_off_the_protocol_are_no_evidence_on_the_terminal_phase(other):
+    claim = claims.get("papyan2020-nc1")
+    assert claim.judge(supported(claim).assign(**other)).status == "inconclusive"
+
+
+def test_runs_are_compared_seed_by_seed_and_one_without_a_partner_is_left_out():
+    claim = claims.get("nguyen2023-training")
+    made = supported(claim)
+    noisy = made[(made.label_noise > 0) & (made.seed == 0)]
+    alone = noisy.assign(run="alone", seed=7, value=noisy.value.mask(noisy.metric == "nc1_trace_ratio", 1e9))
+    assert claim.judge(pd.concat([made, alone])) == claim.judge(made)
+    # Control: with a partner it counts.
+    clean = made[(made.label_noise == 0) & (made.seed == 0)].assign(run="partner", seed=7)
+    assert claim.judge(pd.concat([made, alone, clean])).n == claim.judge(made).n + 1
+
+
 # Double descent in particular
 
 
