@@ -1294,8 +1294,8 @@ def test_the_largest_scale_with_three_seeds_is_judged_and_no_smaller_one():
     claim = claims.get("papyan2020-nc1")
     low, middle, high = (
         {"train_size": 10_000, "width": 16, "epochs": 75},
-        {"train_size": 60_000, "width": 16, "epochs": 120},
-        {"train_size": 60_000, "width": 64, "epochs": 350},
+        {"train_size": 60_000, "width": 16, "epochs": 120, "lr": 0.25},
+        {"train_size": 60_000, "width": 64, "epochs": 350, "lr": 0.25},
     )
     recorded, numbers = [], []
     for value, scale in ((0.3, low), (0.2, middle), (0.1, high)):
