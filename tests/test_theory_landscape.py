@@ -33,7 +33,7 @@ def at_threshold(singular_values=(), slack=0.0):
 def test_curvature_within_the_tolerance_makes_no_saddle(slack, kind):
     point = at_threshold(slack=slack)
     # The origin's curvature is -(|grad g| - sqrt(lambda_W lambda_H)) = -slack / 4 in three directions.
-    assert point.eigenvalue == pytest.approx(-slack / 4, rel=1e-6, abs=1e-15)
+    assert point.eigenvalue == pytest.approx(-slack / 4, rel=1e-6, abs=1e-12)
     assert point.kind == kind
     assert point.negative == (3 if kind == "saddle" else 0)
 
