@@ -107,6 +107,9 @@ def test_random_labels_keep_the_size_of_every_class():
     assert data.load("mnist1d", "test").x.shape[1:] == given.x.shape[1:]
 
 
+ETF, IMAGES = {"classifier": "etf"}, {"dataset": "fashion_mnist_subset", "depth": 0}
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -118,8 +121,34 @@ def test_random_labels_keep_the_size_of_every_class():
         ({"feature_decay": 0.1}, "feature_decay goes with decayed last_layer"),
         ({"optimizer": "lbfgs", "precision": "bfloat16"}, "set precision to float32 or float64"),
         ({"classifier": "cube"}, "classifier must be one of learned, etf, orthoplex, hypercube"),
+        ({"decayed": "last_layer_normalised"}, "last_layer_normalised without feature_decay is last_layer"),
+        (
+            {"architecture": "vgg11", "dataset": "fashion_mnist", "depth": 0, "feature_dim": 10},
+            "feature_dim is resnet18's and the mlp's: leave it at 0 for vgg11",
+        ),
+        (ETF | {"width": 9}, "classifier etf needs features of at least 10 dimensions, not 9"),
+        (ETF | {"feature_dim": 5}, "not 5: set width or feature_dim"),
+        (ETF | IMAGES | {"architecture": "resnet18", "width": 1}, "not 8: set width or feature_dim"),
+        (ETF | IMAGES | {"architecture": "vgg11", "width": 1}, "not 8: set width or feature_dim"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(options, message):
     with pytest.raises(ParameterError, match=message):
         terminal_phase.Params(**SMALL | options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"width": 10},
+        {"width": 3, "feature_dim": 10},
+        IMAGES | {"architecture": "resnet18", "width": 2},
+        IMAGES | {"architecture": "vgg11", "width": 2},
+        IMAGES | {"architecture": "densenet40", "width": 1},
+    ],
+)
+def test_an_etf_that_fits_is_built_on_the_networks_own_features(options):
+    params = terminal_phase.Params(**SMALL | ETF | options)
+    images = data.load(params.dataset, "test")
+    model = terminal_phase.network(params, images)
+    assert images.num_classes == terminal_phase.CLASSES <= model.feature_dim

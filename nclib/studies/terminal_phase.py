@@ -41,6 +41,8 @@ PRECISIONS = {
 COSTS = {"resnet18": 1.0, "vgg11": 0.35, "densenet40": 13.0, "mlp": 2e-4}
 """Networks that can be trained, and the time of a step at width 16 on a core, in that of ResNet-18."""
 
+CLASSES = 10
+"""Of every dataset that can be chosen."""
 SHOWN = 20
 """Training images of each class whose features are kept, at every measured epoch, in the simplex's own axes."""
 
@@ -105,6 +107,19 @@ class Params(StudyParams):
         if self.feature_decay and self.decayed == "all":
             raise ParameterError(
                 "feature_decay goes with decayed last_layer: all parameters are decayed already"
+            )
+        if self.decayed == "last_layer_normalised" and not self.feature_decay:
+            raise ParameterError("last_layer_normalised without feature_decay is last_layer: set one of them")
+        if self.feature_dim and self.architecture not in ("resnet18", "mlp"):
+            raise ParameterError(
+                f"feature_dim is resnet18's and the mlp's: leave it at 0 for {self.architecture}"
+            )
+        by_width = {"mlp": self.width, "densenet40": 16 + 36 * self.width}
+        d = self.feature_dim or by_width.get(self.architecture, 8 * self.width)
+        if self.classifier == "etf" and d < CLASSES:
+            raise ParameterError(
+                f"classifier etf needs features of at least {CLASSES} dimensions, not {d}: "
+                "set width or feature_dim"
             )
         if self.optimizer == "lbfgs" and self.precision == "bfloat16":
             raise ParameterError(
