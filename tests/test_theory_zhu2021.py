@@ -433,6 +433,22 @@ def test_no_start_ends_below_the_non_negative_minimum_and_some_reach_it(K, n, d,
     assert bound > free * (1 + 1e-3), "the control: with negative entries one gets lower"
 
 
+def test_in_fewer_dimensions_the_non_negative_minimum_is_a_lower_bound():
+    K, n, lambda_W, lambda_H = 4, 2, 5e-3, 5e-3
+    bound = zhu2021.non_negative_minimum(num_classes=K, per_class=n, lambda_W=lambda_W, lambda_H=lambda_H)
+    assert min(lowest_non_negative(K, n, K - 1, lambda_W, lambda_H, seed) for seed in range(5)) > bound * (
+        1 + 1e-3
+    )
+
+
+def test_the_minimum_knows_the_size_of_classes_and_the_decay_of_features_by_their_product():
+    for lowest in (zhu2021.non_negative_minimum, lambda **of: zhu2021.global_minimum(**of).value):
+        few = lowest(num_classes=10, per_class=1, lambda_W=5e-4, lambda_H=5e-4)
+        many = lowest(num_classes=10, per_class=390, lambda_W=5e-4, lambda_H=5e-4 / 390)
+        assert many == pytest.approx(few, rel=1e-12)
+        assert lowest(num_classes=10, per_class=390, lambda_W=5e-4, lambda_H=5e-4) > 2 * few
+
+
 def test_unit_vectors_attain_the_non_negative_minimum():
     K, n, lambda_W, lambda_H = 4, 3, 5e-3, 5e-3
     problem = {"num_classes": K, "per_class": n, "lambda_W": lambda_W}

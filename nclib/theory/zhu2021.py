@@ -100,13 +100,15 @@ def global_minimum(*, num_classes: int, per_class: int, lambda_W: float, lambda_
 
 
 def non_negative_minimum(*, num_classes: int, per_class: int, lambda_W: float, lambda_H: float) -> float:
-    r"""The minimum of f over features without negative entries, for $d \ge K$: $f^*$ at $\frac{K}{K-1}\lambda_H$.
+    r"""The minimum of f over features without negative entries: $f^*$ at $\frac{K}{K-1}\lambda_H$, for $d \ge K$.
 
-    Class means may stand for features, which the cross-entropy and the norm allow (Jensen). Means without negative
-    entries have $\mu_j \cdot \mu_k \ge 0$, so $\|\mu_G\|^2 \ge \frac{1}{K^2}\sum_k \|\mu_k\|^2$ and
-    $\|H\|^2 \ge \frac{K}{K-1}\|H - 1\mu_G^\top\|^2$; a bias takes up $W\mu_G$, and what is left is f of the
-    centred features. Equality at $\mu_k = \alpha e_k$ with rows of W along $e_k - \frac1K 1$ and no bias. Features
-    behind a ReLU are of this kind. Ours, from Zhu et al. (2021), Theorem 3.1. ValueError as in `global_minimum`.
+    In fewer dimensions it is a lower bound, and with a bias that is absent, free or regularised alike. Putting its
+    class's mean in place of each feature leaves no entry negative and raises neither the cross-entropy nor the norm
+    (Jensen). Of such features $\mu_j \cdot \mu_k \ge 0$, so $\|\mu_G\|^2 \ge \frac{1}{K^2}\sum_k \|\mu_k\|^2$ and
+    $\|H\|^2 \ge \frac{K}{K-1}\|H - 1\mu_G^\top\|^2$. The bias $b + W\mu_G$ gives the centred ones the same logits;
+    if it costs nothing, what is left is f of centred features. Equality at $\mu_k = \alpha e_k$ with rows of W along
+    $e_k - \frac1K 1$, where $W\mu_G = b = 0$. Features behind a ReLU are of this kind. Ours, from Zhu et al. (2021),
+    Theorem 3.1. ValueError as in `global_minimum`.
     """
     check_problem(num_classes, per_class, lambda_W=lambda_W, lambda_H=lambda_H)
     dearer = lambda_H * num_classes / (num_classes - 1)
