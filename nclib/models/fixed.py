@@ -18,8 +18,8 @@ def fix_classifier(network: Network, polytope: str, generator: torch.Generator) 
     r"""Put unit vertices of a polytope in place of the classifier's weights, where training leaves them alone.
 
     "etf": the rows of $\sqrt{K/(K-1)}(I - \frac1K 11^\top)$, with zeros up to the features' d, as Zhu et al.
-    (2021) fix it; in this orientation a non-negative feature can point along its class's row as far as any can.
-    "orthoplex" and "hypercube" have rows with negative entries only, which non-negative features cannot follow:
+    (2021) fix it; in this orientation the row of each class has one positive entry, which non-negative features
+    can follow. "orthoplex" and "hypercube" have rows without a positive entry, which they cannot:
     a trained linear map without bias, drawn from `generator`, takes the features to the $\lceil K/2 \rceil$ or
     $\lceil \log_2 K \rceil$ dimensions of the polytope, and what it gives are the features that are measured.
 

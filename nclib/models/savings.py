@@ -50,9 +50,8 @@ def _shufflenet_v1(groups: int, outputs: tuple[int, ...], stem: int) -> Body:
     count, c = _convolution(stem, COLOURS, 24), 24
     for out, units in zip(outputs, (4, 8, 4), strict=True):
         for unit in range(units):
-            branch = (
-                out - c if unit == 0 else out
-            )  # the first unit of a stage keeps its input beside the branch
+            # the first unit of a stage keeps its input beside the branch
+            branch = out if unit else out - c
             count += _convolution(1, c, out // 4, 1 if c == 24 else groups)
             count += _convolution(3, out // 4, out // 4, out // 4) + _convolution(1, out // 4, branch, groups)
             c = out
@@ -65,9 +64,8 @@ def _shufflenet_v2(outputs: tuple[int, ...], stem: int) -> Body:
     *stages, d = outputs
     for out, units in zip(stages, (4, 8, 4), strict=True):
         half = out // 2
-        count += _convolution(3, c, c, c) + _convolution(
-            1, c, half
-        )  # beside the first unit, which halves the side
+        # beside the first unit, which halves the side
+        count += _convolution(3, c, c, c) + _convolution(1, c, half)
         for unit in range(units):
             count += _convolution(1, half if unit else c, half)
             count += _convolution(3, half, half, half) + _convolution(1, half, half)
