@@ -18,6 +18,7 @@ SEEDS, EPOCHS = (0, 1, 2), (1, 4, 12)
 PARAMS = draw.BASELINE | {
     "weight_decay": 5e-4, "loss": "cross_entropy", "precision": "float32",
     "dataset": "mnist1d", "architecture": "mlp", "train_size": 3900, "width": 256, "schedule": "step", "epochs": 12,
+    "lr": 0.05, "batch_size": 128,
 }  # fmt: skip
 CHANGES = (
     {}, {"optimizer": "lbfgs"}, {"optimizer": "adamw"}, {"decayed": "last_layer"},
@@ -82,7 +83,6 @@ def test_what_is_compared_is_what_the_name_says(table):
     assert set(found["classifier alone"].run) == {f"3-{s}" for s in SEEDS}
     assert set(found["as released"].run) == {f"5-{s}" for s in SEEDS}
     assert set(draw.classifiers(table)["simplex ETF, d = 10"].run) == {f"7-{s}" for s in SEEDS}
-    assert list(draw.peeled(table)) == ["classifier and features"]
 
 
 @pytest.mark.parametrize("along", [draw.optimisers, draw.decays, draw.classifiers])
@@ -101,6 +101,51 @@ def test_the_plain_case_is_blue_and_round_in_every_comparison(table):
     assert (COLOURS["blue"], "o") not in settings.looks(found), (
         "the other chapter's baseline is another network"
     )
+
+
+def made(*changes):
+    return pd.DataFrame(
+        [row for i, change in enumerate(changes) for seed in SEEDS for row in run(i, change, seed)]
+    )
+
+
+def keys_of(found):
+    return {text: {key.split("-")[0] for key in rows.run} for text, rows in found.items()}
+
+
+def test_settings_that_would_share_a_name_say_what_they_are_and_none_is_lost():
+    table = made(
+        {}, {"lr": 0.2}, {"optimizer": "adam", "lr": 1e-3}, {"decayed": "last_layer"},
+        {"decayed": "last_layer", "feature_decay": 1e-3}, {"decayed": "last_layer", "feature_decay": 0.02},
+    )  # fmt: skip
+    found = draw.optimisers(table)
+    assert keys_of(found) == {
+        "SGD, rate 0.05, batch 128, 12 epochs": {"0"}, "SGD, rate 0.2, batch 128, 12 epochs": {"1"}, "Adam": {"2"},
+    }  # fmt: skip
+    assert [look == (COLOURS["blue"], "o") for look in settings.looks(found, draw.BASELINE)] == [1, 0, 0]
+    assert keys_of(draw.decays(table[table.lr == 0.05])) == {
+        "every parameter": {"0"}, "classifier alone": {"3"},
+        "classifier and features, 0.001": {"4"}, "classifier and features, 0.02": {"5"},
+    }  # fmt: skip
+
+
+def test_the_distance_from_the_minimum_needs_no_second_side_but_a_known_minimum(table):
+    peeled = {"decayed": "last_layer", "feature_decay": 5e-3}
+    alone = made(peeled, {"decayed": "last_layer", "feature_decay": 0.02})
+    assert keys_of(draw.peeled(alone)) == {5e-3: {"0"}, 0.02: {"1"}}
+    assert keys_of(draw.peeled(table)) == {5e-3: {"4"}}, "as released it is the distance of something else"
+    assert draw.peeled(made({}, {"decayed": "last_layer"})) == {}
+    assert draw.peeled(alone[alone.metric != "objective_gap"]) == {}
+    assert draw.peeled(made(peeled | {"classifier": "etf"})) == {}
+
+
+def test_the_table_of_ends_holds_each_measures_mean_over_seeds_at_the_last_epoch(table):
+    ends = draw.at_end(draw.optimisers(table))
+    assert list(ends.index) == ["SGD", "AdamW", "L-BFGS"] and list(ends.columns) == list(draw.COLLAPSE)
+    for text, i in (("SGD", 0), ("L-BFGS", 1), ("AdamW", 2)):
+        mean = {m: sum(number(i, m, s, EPOCHS[-1]) for s in SEEDS) / len(SEEDS) for m in METRICS}
+        wanted = [mean["nc1_pinv"], mean["nc2_etf_weights"], mean["nc3_etf"], 2 * mean["error"]]
+        assert ends.loc[text].tolist() == pytest.approx(wanted)
 
 
 def test_random_labels_are_read_at_the_last_epoch_on_the_labels_trained_on(table):

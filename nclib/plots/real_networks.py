@@ -1,5 +1,8 @@
 """Figures of trained networks beside what the theory of unconstrained features says of them."""
 
+from collections import Counter
+from collections.abc import Callable
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
@@ -39,39 +42,85 @@ _CLASSIFIERS = {
 
 
 def optimisers(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Runs that differ from the baseline in the optimiser alone, by its name; see `decays`."""
-    return _along(table, ("optimizer",), {(key,): name("optimizer", key) for key in _OPTIMIZERS})
+    """Runs that differ from the baseline in the optimiser and its settings, by its name; see `decays`."""
+    fields = ("optimizer", "lr", "batch_size", "epochs")
+    return _along(
+        table, fields,
+        order=lambda kind: _OPTIMIZERS.index(kind[0]),
+        short=lambda kind: name("optimizer", kind[0]),
+        long=lambda kind: "{}, rate {:g}, batch {}, {} epochs".format(name("optimizer", kind[0]), *kind[1:]),
+    )  # fmt: skip
 
 
 def decays(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Runs that differ in what weight decay falls on, the baseline first. Empty where there is nothing to compare."""
-    found = table[["decayed", "feature_decay"]].drop_duplicates().itertuples(index=False)
-    names = {(d, f): _DECAYS[d, f > 0] for d, f in found}
-    order = {key: names[key] for wanted in _DECAYS.values() for key in names if names[key] == wanted}
-    return _along(table, ("decayed", "feature_decay"), order)
+    """Runs that differ in what weight decay falls on, the baseline first. Empty where there is nothing to compare.
+
+    A name that would stand for several settings says what they are.
+    """
+
+    def text(kind: tuple[str, float]) -> str:
+        return _DECAYS[kind[0], kind[1] > 0]
+
+    return _along(
+        table, ("decayed", "feature_decay"),
+        order=lambda kind: list(_DECAYS.values()).index(text(kind)),
+        short=text,
+        long=lambda kind: f"{text(kind)}, {kind[1]:g}",
+    )  # fmt: skip
 
 
-def peeled(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """The runs with decay on classifier and features alone; see `decays`."""
-    wanted = _DECAYS["last_layer", True]
-    return {text: rows for text, rows in decays(table).items() if text == wanted}
+def peeled(table: pd.DataFrame) -> dict[float, pd.DataFrame]:
+    r"""The runs with decay on classifier and features alone, by that of the features, where f* is known.
+
+    It is known for classes of one size, $d \ge K - 1$ and a classifier that is decayed.
+    """
+    wanted = {k: v for k, v in BASELINE.items() if k != "feature_decay"} | {"decayed": "last_layer"}
+    rows = tables.select(table, **wanted)
+    known = rows.run.isin(rows.run[rows.metric == "objective_gap"])
+    return dict(iter(rows[known].groupby("feature_decay")))
 
 
 def classifiers(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Runs that differ in what the classifier is, and in the dimension of the features; see `decays`."""
-    dims = sorted(table.feature_dim.unique())
-    names = {
-        (kind, d): text + (f", d = {d}" if d else "") for d in dims for kind, text in _CLASSIFIERS.items()
-    }
-    return _along(table, ("classifier", "feature_dim"), names)
+
+    def text(kind: tuple[str, int]) -> str:
+        return _CLASSIFIERS[kind[0]] + (f", d = {kind[1]}" if kind[1] else "")
+
+    return _along(
+        table, ("classifier", "feature_dim"),
+        order=lambda kind: (kind[1], list(_CLASSIFIERS).index(kind[0])),
+        short=text,
+        long=text,
+    )  # fmt: skip
 
 
-def _along(table: pd.DataFrame, varied: tuple[str, ...], names: dict[tuple, str]) -> dict[str, pd.DataFrame]:
+def _along(
+    table: pd.DataFrame,
+    varied: tuple[str, ...],
+    *,
+    order: Callable[[tuple], object],
+    short: Callable[[tuple], str],
+    long: Callable[[tuple], str],
+) -> dict[str, pd.DataFrame]:
     rows = tables.select(table, **{k: v for k, v in BASELINE.items() if k not in varied})
-    found = {text: tables.select(rows, **dict(zip(varied, key, strict=True))) for key, text in names.items()}
-    found = {text: chosen for text, chosen in found.items() if len(chosen)}
-    own = names.get(tuple(BASELINE[k] for k in varied))
-    return found if own in found and len(found) > 1 else {}
+    kinds = sorted(set(rows[list(varied)].itertuples(index=False, name=None)), key=lambda k: (order(k), k))
+    shared = Counter(map(short, kinds))
+    found = {
+        short(kind) if shared[short(kind)] == 1 else long(kind): tables.select(
+            rows, **dict(zip(varied, kind, strict=True))
+        )
+        for kind in kinds
+    }
+    return found if len(found) > 1 and len(tables.select(rows, **BASELINE)) else {}
+
+
+def at_end(found: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """Mean over seeds of each of `COLLAPSE` at the last epoch, a row for each of these runs."""
+    columns = {}
+    for label, options in COLLAPSE.items():
+        where = {k: v for k, v in options.items() if k != "log"}
+        columns[label] = {text: final(rows, **where).mean() for text, rows in found.items()}
+    return pd.DataFrame(columns)
 
 
 def by_width(table: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -126,7 +175,7 @@ def above_the_minimum(rows: pd.DataFrame, ax: Axes, *, non_negative: float) -> A
     Dashes: where the minimum over features without negative entries lies, by the same measure.
     """
     gap = values(rows, "objective_gap", labels=given(rows), layer="all")
-    interval(gap, ax, label="(f − f*)/f* of the network", colour=COLOURS["blue"], log=True)
+    interval(gap, ax, label="(f − f*)/f* of the network", colour=COLOURS["orange"], log=True, marker="s")
     ax.axhline(
         non_negative,
         color=COLOURS["black"],

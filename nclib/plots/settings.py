@@ -145,9 +145,10 @@ def _log_axis(ax: Axes) -> None:
 
 
 def looks(found: dict[str, pd.DataFrame], own: dict[str, object] = BASELINE) -> list[tuple[str, str]]:
-    """Colour and marker of each: the baseline's, runs with `own` parameters, are the same in every figure."""
+    """Colour and marker of each: the baseline's, the first with `own` parameters, are the same in every figure."""
     others = cycle(_OTHERS)
-    return [_OWN if len(tables.select(rows, **own)) else next(others) for rows in found.values()]
+    baseline = next((label for label, rows in found.items() if len(tables.select(rows, **own))), None)
+    return [_OWN if label == baseline else next(others) for label in found]
 
 
 def panels(
