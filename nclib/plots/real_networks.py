@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from nclib import tables
-from nclib.plots.settings import final, given, name, values
+from nclib.plots.settings import final, name, values
 from nclib.plots.style import COLOURS, interval
 from nclib.plots.terminal_phase import epoch_axis
 
@@ -174,7 +174,7 @@ def above_the_minimum(rows: pd.DataFrame, ax: Axes, *, non_negative: float) -> A
 
     Dashes: where the minimum over features without negative entries lies, by the same measure.
     """
-    gap = values(rows, "objective_gap", labels=given(rows), layer="all")
+    gap = values(rows, "objective_gap", layer="all")
     interval(gap, ax, label="(f − f*)/f* of the network", colour=COLOURS["orange"], log=True, marker="s")
     ax.axhline(
         non_negative,
