@@ -1308,7 +1308,7 @@ def test_the_largest_scale_with_three_seeds_is_judged_and_no_smaller_one():
     assert claim.judge(at_scale(0.1, seeds=2, **high)).status == "inconclusive"
 
 
-@pytest.mark.parametrize("name", ["papyan2020-nc1", "nguyen2023-training"])
+@pytest.mark.parametrize("name", ["papyan2020-nc1", "nguyen2023-training", "zhu2021-mnist1d-bias-collapses"])
 def test_ratios_of_epochs_and_of_runs_have_a_geometric_mean_over_seeds(name):
     verdict = claims.get(name).judge(CASES[name].make([0.1, 0.2, 0.4]))
     assert verdict.number == pytest.approx(0.2)
@@ -1335,6 +1335,33 @@ def test_runs_are_compared_seed_by_seed_and_one_without_a_partner_is_left_out():
     # Control: with a partner it counts.
     clean = made[(made.label_noise == 0) & (made.seed == 0)].assign(run="partner", seed=7)
     assert claim.judge(pd.concat([made, alone, clean])).n == claim.judge(made).n + 1
+
+
+# Trained networks beside the theory in particular
+
+
+def test_random_labels_that_all_or_no_widths_memorise_decide_nothing():
+    claim = claims.get("zhu2021-mnist1d-random-labels-widths")
+    made = supported(claim)
+    errors = (made.metric == "error") & (made.labels == "noisy")
+    for error in (0.0, 0.5):
+        verdict = claim.judge(made.assign(value=made.value.mask(errors, error)))
+        assert verdict.status == "inconclusive" and "the widths are all on one side" in verdict.reason
+
+
+def test_a_seed_without_all_widths_is_left_out_and_two_are_too_few():
+    claim = claims.get("zhu2021-mnist1d-random-labels-widths")
+    made = supported(claim)
+    assert claim.judge(made).n == 3
+    verdict = claim.judge(made[(made.seed > 0) | (made.width != 64)])
+    assert (verdict.status, verdict.n) == ("inconclusive", 2)
+
+
+def test_optimisers_differ_whichever_is_better():
+    claim = claims.get("zhu2021-mnist1d-optimizers-test-apart")
+    for values in ([0.1, 0.11, 0.12], [-0.08, -0.07, -0.06]):
+        verdict = claim.judge(CASES[claim.id].make(values))
+        assert verdict.status == "supported" and verdict.number > 0
 
 
 # Double descent in particular

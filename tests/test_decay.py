@@ -118,5 +118,9 @@ def test_half_precision_features_are_summed_in_single_precision():
     model = network().float()
     loss = decay.with_features(model, cross_entropy, 1.0)
     with torch.autocast("cpu", torch.bfloat16):
-        value = loss(model(X.float()), Y)
-    assert value.dtype == torch.float32
+        logits = model(X.float())
+        value = loss(logits, Y)
+        h = model.features(X.float())
+    assert h.dtype == torch.bfloat16 and value.dtype == torch.float32
+    penalty = 0.5 * h.float().square().sum(1).mean()
+    torch.testing.assert_close(value - cross_entropy(logits.float(), Y), penalty, rtol=1e-5, atol=0)

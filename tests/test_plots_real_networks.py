@@ -156,6 +156,20 @@ def test_random_labels_are_read_at_the_last_epoch_on_the_labels_trained_on(table
         draw.by_width(table[table.label_noise == 0], "nc1_pinv")
 
 
+def test_random_labels_under_another_optimiser_are_another_comparison(table):
+    other = made({"label_noise": 1.0, "width": 8, "optimizer": "adam"}).assign(run="other")
+    both = pd.concat([table, other])
+    pd.testing.assert_frame_equal(draw.by_width(both, "error"), draw.by_width(table, "error"))
+
+
+def test_the_bias_is_drawn_over_its_first_value(table):
+    _, ax = plt.subplots()
+    ((_, options),) = draw.BIAS.items()
+    found = {"SGD": draw.optimisers(table)["SGD"]}
+    settings.compared(found, ax, own=draw.BASELINE, **options)
+    assert list(ax.lines[0].get_ydata()) == pytest.approx([1 / e for e in EPOCHS])
+
+
 def test_the_curves_over_widths_are_means_of_what_was_measured(table):
     _, axes = plt.subplots(1, 2)
     draw.memorised(table, axes[0])
