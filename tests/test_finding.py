@@ -31,3 +31,10 @@ def test_an_edited_number_and_an_older_figure_are_noticed_and_mended(copy):
     assert readme.read_text() == before
     image.write_bytes(image.read_bytes() + b"older")
     assert finding.main(check=True, root=copy) == 1
+
+
+def test_every_headline_of_the_scoreboard_is_told_and_no_other():
+    glued = finding.glued(finding.notebook("scoreboard.ipynb"))
+    assert {name.removeprefix("headline_") for name in glued if name.startswith("headline_")} == set(
+        finding.STUDIES
+    )

@@ -17,6 +17,7 @@ STUDIES = {
     "needs": "What collapse needs",
     "unconstrained": "Unconstrained features",
     "landscape": "The landscape from many starts",
+    "networks": "Trained networks beside the theory",
     "double_descent": "Double descent on MNIST-1D",
     "controls": "What moves its peak",
     "epochs": "The same over epochs",
