@@ -11,6 +11,7 @@ import yaml
 
 from nclib import notebooks, runs, studies
 from nclib.studies.params import ParameterError
+from tools import finding
 
 ALL = sorted(notebooks.FOLDER.glob("*.ipynb"))
 NAMES = [path.stem for path in ALL]
@@ -133,6 +134,13 @@ def test_the_fingerprint_follows_every_part_of_what_draws(monkeypatch, tmp_path,
 @pytest.mark.parametrize("path", ALL, ids=NAMES)
 def test_every_published_notebook_passes_the_gate(path):
     assert notebooks.gate(path) == []
+
+
+@pytest.mark.parametrize("path", ALL, ids=NAMES)
+def test_glued_values_are_plain_numbers_and_words(path):
+    # numpy's own are written np.float64(0.1), which no page can format
+    values = finding.glued(json.loads(path.read_text())["cells"])
+    assert [name for name, text in values.items() if text.startswith("np.")] == []
 
 
 @pytest.mark.parametrize("profile", notebooks.PROFILES)
