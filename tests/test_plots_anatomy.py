@@ -3,13 +3,10 @@
 import itertools
 import math
 
-import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-
-mpl.use("Agg")
-import matplotlib.pyplot as plt
 
 from nclib import tables
 from nclib.geometry import simplex_etf

@@ -9,13 +9,9 @@ import tomllib
 from importlib.resources import files
 from pathlib import Path
 
-import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-
-mpl.use("Agg")
-
-import matplotlib.pyplot as plt
 from samplers import generator, normal
 
 from nclib.geometry import simplex_etf, simplex_points

@@ -3,25 +3,13 @@
 import itertools
 import math
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
 
 from nclib.plots import controls, double_descent, feature_dimension, mnist1d, style, synthesis
 
-mpl.use("agg")
-import matplotlib.pyplot as plt
-
 SEEDS, WIDTHS = (0, 1, 2), (4, 8, 16)
-
-
-@pytest.fixture
-def ax():
-    figure, ax = plt.subplots()
-    yield ax
-    figure.canvas.draw()  # what cannot be drawn fails here
-    plt.close(figure)
 
 
 def rows(about, values):

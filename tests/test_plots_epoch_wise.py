@@ -1,6 +1,6 @@
 """Figures of the epoch-wise chapter: what is drawn is what the table holds, from epoch 1 on, seed by seed."""
 
-import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,9 +8,6 @@ import pytest
 from nclib import geometry
 from nclib.plots import epoch_wise, mnist1d
 from nclib.plots.style import half_width
-
-mpl.use("agg")
-import matplotlib.pyplot as plt
 
 EPOCHS, SEEDS = (0, 1, 10, 100), (0, 1, 2)
 TRAINING = {0: 0.9, 1: 0.6, 10: 0.09, 100: 0.005}
@@ -32,14 +29,6 @@ FIGURES = (
     epoch_wise.nc4,
 )
 OPTIONS = {epoch_wise.nc2: {"floor": geometry.nc2_gram_floor}}
-
-
-@pytest.fixture
-def ax():
-    figure, ax = plt.subplots()
-    yield ax
-    figure.canvas.draw()  # what cannot be drawn fails here
-    plt.close(figure)
 
 
 def measured(epoch, seed, layer):

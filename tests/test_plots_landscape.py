@@ -1,22 +1,10 @@
 """Figures of the landscape chapter show every start and every point, and mark what is claimed not to be there."""
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
 
 from nclib.plots import landscape as plots
-
-mpl.use("agg")
-import matplotlib.pyplot as plt
-
-
-@pytest.fixture
-def ax():
-    figure, ax = plt.subplots()
-    yield ax
-    figure.canvas.draw()  # what cannot be drawn fails here
-    plt.close(figure)
 
 
 def labels(ax):

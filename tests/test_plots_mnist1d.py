@@ -1,6 +1,6 @@
 """Figures of the MNIST-1D chapters: what is drawn is what the table holds, and the lines of theory are right."""
 
-import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,20 +11,9 @@ from nclib import geometry
 from nclib.plots import double_descent, feature_dimension, mnist1d, representations
 from nclib.plots.style import half_width
 
-mpl.use("agg")
-import matplotlib.pyplot as plt
-
 WIDTHS, SEEDS = (2, 8, 16), (0, 1, 2)
 DIMENSIONS = (2, 5, 9, 16)
 PARAMETERS = {2: 94, 8: 952, 16: 3440}
-
-
-@pytest.fixture
-def ax():
-    figure, ax = plt.subplots()
-    yield ax
-    figure.canvas.draw()  # what cannot be drawn fails here
-    plt.close(figure)
 
 
 def run(values, *, seed=0, epochs=5, architecture="resnet1d", optimizer="sgd", width=8, feature_dim=0):

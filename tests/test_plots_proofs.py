@@ -1,21 +1,8 @@
 """Figures of the proofs draw the curves and the points they are given."""
 
-import matplotlib as mpl
 import pandas as pd
-import pytest
 
 from nclib.plots import proofs as plots
-
-mpl.use("agg")
-import matplotlib.pyplot as plt
-
-
-@pytest.fixture
-def ax():
-    figure, ax = plt.subplots()
-    yield ax
-    figure.canvas.draw()  # what cannot be drawn fails here
-    plt.close(figure)
 
 
 def _lines(ax) -> dict[str, tuple[list[float], list[float]]]:

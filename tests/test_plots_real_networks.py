@@ -3,12 +3,9 @@
 import itertools
 import math
 
-import matplotlib as mpl
+import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
-
-mpl.use("agg")
-import matplotlib.pyplot as plt
 from matplotlib.colors import to_hex
 
 from nclib.plots import COLOURS, settings
@@ -56,8 +53,10 @@ def table():
 
 
 @pytest.fixture(autouse=True)
-def closed():
+def drawn():
     yield
+    for number in plt.get_fignums():
+        plt.figure(number).canvas.draw()  # what cannot be drawn fails here
     plt.close("all")
 
 

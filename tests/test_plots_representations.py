@@ -3,6 +3,7 @@
 import math
 
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,18 +14,7 @@ from nclib import geometry
 from nclib.plots import representations, representations_apart
 from nclib.plots.representations_shared import by_epoch, ends, marks
 
-mpl.use("agg")
-import matplotlib.pyplot as plt
-
 LAYERS, SEEDS, EPOCHS = ("stem", "block1", "block2", "features"), (0, 1, 2), (0, 1, 4)
-
-
-@pytest.fixture
-def ax():
-    figure, ax = plt.subplots()
-    yield ax
-    figure.canvas.draw()  # what cannot be drawn fails here
-    plt.close(figure)
 
 
 def pairs(seeds=SEEDS, **about):

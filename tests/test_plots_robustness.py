@@ -1,14 +1,9 @@
 """Figures of what the terminal phase is good for: what is drawn is what the table holds."""
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
-
-mpl.use("Agg")
-
-import matplotlib.pyplot as plt
 
 from nclib.plots import robustness
 
@@ -38,14 +33,6 @@ def table():
     names = ["seed", "epoch", "split", "labels", "layer", "metric", "value"]
     frame = pd.DataFrame(rows, columns=names)
     return frame.assign(run=frame.seed.map("run{}".format), **PARAMS)
-
-
-@pytest.fixture
-def ax():
-    figure, axis = plt.subplots()
-    yield axis
-    figure.canvas.draw()
-    plt.close(figure)
 
 
 def test_the_mean_is_drawn_where_every_seed_was_attacked_and_seeds_wherever_they_were(table, ax):

@@ -3,13 +3,10 @@
 import itertools
 import math
 
-import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-
-mpl.use("agg")
-import matplotlib.pyplot as plt
 from matplotlib.colors import to_hex
 from scipy import stats
 
@@ -58,14 +55,6 @@ def where(split, labels, metric, epoch, value, layer="features"):
 @pytest.fixture(scope="module")
 def table():
     return pd.DataFrame([row for i, c in enumerate(CHANGES) for seed in SEEDS for row in run(i, c, seed)])
-
-
-@pytest.fixture
-def ax():
-    figure, axis = plt.subplots()
-    yield axis
-    figure.canvas.draw()  # what cannot be drawn fails here
-    plt.close(figure)
 
 
 def line(ax, label):

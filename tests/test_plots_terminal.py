@@ -1,13 +1,10 @@
 """Figures of the simplex and of the terminal phase: what is drawn is what the table holds."""
 
 import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-
-mpl.use("Agg")
-
-import matplotlib.pyplot as plt
 from scipy import stats
 
 from nclib import tables
@@ -56,13 +53,6 @@ def table():
                     rows.append((seed, epoch, split, "features", metric, value(metric, seed, epoch, split)))
     frame = pd.DataFrame(rows, columns=["seed", "epoch", "split", "layer", "metric", "value"])
     return frame.assign(run=frame.seed.map("run{}".format), labels="clean", **PARAMS)
-
-
-@pytest.fixture
-def ax():
-    figure, axis = plt.subplots()
-    yield axis
-    plt.close(figure)
 
 
 @pytest.fixture

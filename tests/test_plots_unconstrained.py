@@ -1,23 +1,11 @@
 """Figures of the unconstrained-feature chapter show the numbers they are given, and say where they cannot."""
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
 
 from nclib.plots import unconstrained as plots
 from nclib.tables import METRICS
-
-mpl.use("agg")
-import matplotlib.pyplot as plt
-
-
-@pytest.fixture
-def ax():
-    figure, ax = plt.subplots()
-    yield ax
-    figure.canvas.draw()  # what cannot be drawn fails here
-    plt.close(figure)
 
 
 def _table(
