@@ -461,3 +461,11 @@ def test_unconstrained_start_has_the_asked_scale_and_comes_from_the_generator():
     assert not torch.equal(unconstrained().H, unconstrained(generator=seeded(1)).H)
     with pytest.raises(ValueError, match="per_class must be at least 1"):
         unconstrained(per_class=0)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "vgg11", "densenet40", "mlp", "resnet1d", "cnn1d"])
+@pytest.mark.parametrize("width", [2, 5])
+def test_the_dimension_of_features_is_known_before_a_network_is_built(name, width):
+    options = {"in_features": 7} if name == "mlp" else {}
+    network = models.build(name, num_classes=3, width=width, generator=seeded(), **options)
+    assert network.feature_dim == models.own_feature_dim(name, width)

@@ -22,6 +22,7 @@ __all__ = [
     "ResNet18",
     "UnconstrainedFeatures",
     "build",
+    "own_feature_dim",
 ]
 
 _NETWORKS = {
@@ -32,8 +33,18 @@ _NETWORKS = {
     "resnet1d": ResNet1D,
     "cnn1d": CNN1D,
 }
-_BY_WIDTH = {"vgg11": "8 * width", "densenet40": "16 + 36 * width", "cnn1d": "2 * width"}
-"""Networks whose width decides the dimension of their features, and what that is."""
+_DIMENSIONS = {
+    "resnet18": (0, 8), "vgg11": (0, 8), "densenet40": (16, 36), "mlp": (0, 1), "resnet1d": (0, 1), "cnn1d": (0, 2),
+}  # fmt: skip
+"""The dimension of a network's own features: a constant, and what comes with each unit of its width."""
+_CHOOSABLE = ("resnet18", "mlp", "resnet1d")
+"""Networks that can be asked for features of another dimension."""
+
+
+def own_feature_dim(name: str, width: int) -> int:
+    """The dimension d of the features of the network of this name and width, where none is asked for."""
+    constant, slope = _DIMENSIONS[name]
+    return constant + slope * width
 
 
 def build(
@@ -75,8 +86,10 @@ def build(
             if value is not None:
                 raise ValueError(f"{name} has no option {option}; only mlp has")
         options = {"in_channels": in_channels}
-    if name in _BY_WIDTH and feature_dim is not None:
-        raise ValueError(f"{name} has no option feature_dim: its features have dimension {_BY_WIDTH[name]}")
+    if name not in _CHOOSABLE and feature_dim is not None:
+        constant, slope = _DIMENSIONS[name]
+        formula = f"{constant} + {slope} * width" if constant else f"{slope} * width"
+        raise ValueError(f"{name} has no option feature_dim: its features have dimension {formula}")
     if name != "resnet1d" and projector is not None:
         raise ValueError(f"{name} has no option projector; only resnet1d has")
     options |= {"width": width, "feature_dim": feature_dim}

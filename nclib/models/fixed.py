@@ -11,7 +11,8 @@ from nclib.models import initialise
 from nclib.models.initialise import blank
 from nclib.models.network import Network
 
-POLYTOPES = ("etf", "orthoplex", "hypercube")
+_BEHIND_A_MAP = {"orthoplex": orthoplex, "hypercube": hypercube}
+POLYTOPES = ("etf", *_BEHIND_A_MAP)
 
 
 def fix_classifier(network: Network, polytope: str, generator: torch.Generator) -> None:
@@ -29,12 +30,10 @@ def fix_classifier(network: Network, polytope: str, generator: torch.Generator) 
         raise ValueError(f"unknown polytope {polytope!r}; choose one of {', '.join(POLYTOPES)}")
     old, d = network.head, network.feature_dim
     K = old.out_features
-    W = (
-        _aligned_etf(K, d)
-        if polytope == "etf"
-        else {"orthoplex": orthoplex, "hypercube": hypercube}[polytope](K)
-    )
-    if polytope != "etf":
+    if polytope == "etf":
+        W = _aligned_etf(K, d)
+    else:
+        W = _BEHIND_A_MAP[polytope](K)
         network.trunk.features = nn.Sequential(network.trunk.features, _map(d, W.shape[1], generator))
     network.head = blank(nn.Linear, W.shape[1], K, bias=old.bias is not None)
     if old.bias is not None:

@@ -24,7 +24,7 @@ from nclib.measure import (
     measure_robustness,
     model_norms,
 )
-from nclib.models import Network, build
+from nclib.models import Network, build, own_feature_dim
 from nclib.models.fixed import POLYTOPES, fix_classifier
 from nclib.runs import Run
 from nclib.stats import ClassStats
@@ -94,9 +94,8 @@ class Params(StudyParams):
     precision: str = param("bfloat16", choices=tuple(PRECISIONS))
     # ours: test images attacked by DeepFool when every layer is measured, and at the first zero training error
     attacked: int = param(0, min=0, absent=0)
-    pictures: bool = param(
-        True, absent=True
-    )  # ours: keep what is drawn of each measured epoch, not numbers only
+    # ours: keep what is drawn of each measured epoch, not numbers only
+    pictures: bool = param(True, absent=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -114,8 +113,7 @@ class Params(StudyParams):
             raise ParameterError(
                 f"feature_dim is resnet18's and the mlp's: leave it at 0 for {self.architecture}"
             )
-        by_width = {"mlp": self.width, "densenet40": 16 + 36 * self.width}
-        d = self.feature_dim or by_width.get(self.architecture, 8 * self.width)
+        d = self.feature_dim or own_feature_dim(self.architecture, self.width)
         if self.classifier == "etf" and d < CLASSES:
             raise ParameterError(
                 f"classifier etf needs features of at least {CLASSES} dimensions, not {d}: "
