@@ -25,7 +25,7 @@ def with_features(model: nn.Module, loss: Loss, decay: float, *, normalised: boo
 
     h: the input of `model.head` in the forward pass before. Over N samples that is $\frac{\lambda_H}{2}\|H\|_F^2$
     with $\lambda_H = \mathrm{decay}/N$, the penalty of the unconstrained-feature model. `normalised`: of
-    $h/\|h\|$ instead.
+    $h/\|h\|$ instead. The network keeps the hook that sees h, and the last h with it: one loss a network.
     """
     seen: list[Tensor] = []
 

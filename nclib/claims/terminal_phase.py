@@ -68,13 +68,19 @@ def falls(metric: str, below: float, runs: Runs = largest, where: dict[str, str]
     return through(metric, runs, where, below=below)
 
 
-def through(metric: str, runs: Runs = largest, where: dict[str, str] = TRAIN, **threshold: float):
-    """The same with any threshold: `below` or `above`."""
+def through(
+    metric: str,
+    runs: Runs = largest,
+    where: dict[str, str] = TRAIN,
+    since: Callable[[pd.DataFrame], pd.Series] = terminal_epoch,
+    **threshold: float,
+):
+    """The same `since` another epoch of each run, and with any threshold: `below` or `above`."""
 
     @judged
     def judge(table: pd.DataFrame) -> Verdict:
         rows = runs(table)
-        start = per_run(rows, metric, terminal_epoch(rows), **where)
+        start = per_run(rows, metric, since(rows), **where)
         end = per_run(rows, metric, final_epoch(rows), **where)
         return mean_over_seeds(by_seed(end / start, rows), ratio=True, **threshold)
 
