@@ -10,7 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from nclib import tables
 from nclib.plots.style import COLOURS, figure, half_width, interval, legend_below, plain_log
-from nclib.plots.terminal_phase import epoch_axis, last_epoch, onset, seeds_by_epochs
+from nclib.plots.terminal_phase import NETWORKS, epoch_axis, last_epoch, onset, seeds_by_epochs
 
 BASELINE = {
     "architecture": "resnet18", "optimizer": "sgd", "weight_decay": 5e-4, "loss": "cross_entropy",
@@ -32,8 +32,7 @@ CLASSIFIER = {
     "NC3: ‖W/‖W‖ − M/‖M‖‖": {"metric": "nc3_frobenius"},
 }
 """Panels of optimisers and weight decays: the four measures of Zhao et al. (2026), normalised as ours are."""
-_NAMES = {
-    "resnet18": "ResNet-18", "vgg11": "VGG-11", "densenet40": "DenseNet-40",
+_NAMES = NETWORKS | {
     "sgd": "SGD", "adam": "Adam", "adamw": "AdamW", "lbfgs": "L-BFGS",
     "bfloat16": "trained in bfloat16", "float32": "trained in float32",
     "cross_entropy": "cross-entropy", "mse": "squared error",

@@ -15,6 +15,10 @@ TRAINING_IMAGES = {
     "fashion_mnist": 60_000, "mnist": 60_000, "kmnist": 60_000, "cifar10": 50_000, "mnist1d": 4_000,
 }  # fmt: skip
 """Sizes of the training splits: what a run's `train_size` is a subset of."""
+NETWORKS = {
+    "resnet18": "ResNet-18", "vgg11": "VGG-11", "densenet40": "DenseNet-40", "mlp": "perceptron",
+}  # fmt: skip
+"""What each network that the study trains is called."""
 LINES = {"train": "-", "test": "--"}
 MARKERS = {"train": "o", "test": "s"}
 _COLOURS = ("blue", "orange", "green")
@@ -78,9 +82,7 @@ def images(table: pd.DataFrame) -> str:
 
 def scale(table: pd.DataFrame) -> str:
     """One line for the top of a figure: network, width, images, epochs, seeds."""
-    name = {"resnet18": "ResNet-18", "mlp": "perceptron"}.get(
-        only(table, "architecture"), str(only(table, "architecture"))
-    )
+    name = NETWORKS[only(table, "architecture")]
     return (
         f"{only(table, 'dataset')}, {name}, width {only(table, 'width')}, {images(table)}, "
         f"{only(table, 'epochs')} epochs, n = {table.seed.nunique()} seeds"
