@@ -234,7 +234,7 @@ def execute(notebook: Path, given: Mapping[str, object], output: Path, *, progre
             raise ExecutionError(line if error.ename in _PLAIN else f"{error.ename}: {line}") from None
         finished = json.loads(target.read_text())
     _strip(finished)
-    finished["metadata"]["nclib"] = {"fingerprint": fingerprint(finished)}
+    finished["metadata"]["nclib"] = stamp(finished)
     _write(finished, output)
 
 
@@ -277,12 +277,24 @@ def _merged(outputs: list[dict]) -> list[dict]:
     return merged
 
 
+def stamp(notebook: dict) -> dict[str, str]:
+    """What `execute` writes into a notebook and `gate` compares: what its outputs followed from, and the outputs."""
+    outputs = [cell.get("outputs", []) for cell in _code(notebook)]
+    shown = hashlib.sha256(json.dumps(outputs, sort_keys=True).encode()).hexdigest()
+    return {"fingerprint": fingerprint(notebook), "outputs": shown}
+
+
 def fingerprint(notebook: dict) -> str:
     """sha256 of everything that a notebook's outputs follow from: its code, all published records, claims and plots."""
     digest = hashlib.sha256()
     for cell in _code(notebook):
         digest.update(_source(cell).encode() + b"\0")
-    followed = [*runs.PUBLISHED.rglob("*.json"), *runs.SMOKE.glob("*.json")]
+    followed = [
+        p
+        for folder in (runs.PUBLISHED, runs.SMOKE)
+        for p in folder.rglob("*.*")
+        if p.suffix in (".json", ".parquet", ".npz")
+    ]
     followed += [
         p
         for name in ("claims", "plots", "theory", "metrics")
@@ -299,8 +311,8 @@ def gate(notebook: Path) -> list[str]:
     """What keeps a notebook from being published, one line each; empty when nothing does.
 
     Executed from top to bottom without errors or stderr, after the last change of its code, records, claims or
-    plots; every run it names is published and of today's generation; every image has an alternative text; at
-    least one cell for nbval to compare.
+    plots; every output as that execution wrote it; every run it names is published and of today's generation;
+    every image has an alternative text; at least one cell for nbval to compare.
     """
     content, problems = _read(notebook), []
     code = [c for c in _code(content) if _source(c).strip()]
@@ -324,10 +336,13 @@ def gate(notebook: Path) -> list[str]:
         problems.append("has no cell marked NBVAL_CHECK_OUTPUT: nbval would compare nothing")
     if any("injected-parameters" in c["metadata"].get("tags", []) for c in content["cells"]):
         problems.append("was executed with other parameters than its own")
-    if content["metadata"].get("nclib", {}).get("fingerprint") != fingerprint(content):
+    stored, today = content["metadata"].get("nclib", {}), stamp(content)
+    if stored.get("fingerprint") != today["fingerprint"]:
         problems.append(
             "is stale: code, records, claims or plots changed since it was executed; run `make notebooks`"
         )
+    if stored.get("outputs") != today["outputs"]:
+        problems.append("shows outputs that its execution did not write; run `make notebooks`")
     for study, axes in sweeps(notebook):
         index, old = runs.published_index(study), set(runs.stale(study))
         keys = [studies.key(study, params) for params in resolve(declared(notebook), study, axes)]

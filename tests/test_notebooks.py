@@ -40,13 +40,13 @@ def sound(tmp_path):
         },
     ]
     content = {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
-    content["metadata"]["nclib"] = {"fingerprint": notebooks.fingerprint(content)}
+    content["metadata"]["nclib"] = notebooks.stamp(content)
 
     def judge(change=lambda nb: None, refresh=False):
         changed = copy.deepcopy(content)
         change(changed)
         if refresh:
-            changed["metadata"]["nclib"] = {"fingerprint": notebooks.fingerprint(changed)}
+            changed["metadata"]["nclib"] = notebooks.stamp(changed)
         path = tmp_path / "n.ipynb"
         path.write_text(json.dumps(changed))
         return notebooks.gate(path)
@@ -73,6 +73,12 @@ def test_the_gate_passes_a_sound_notebook(sound):
             lambda nb: nb["cells"][0]["metadata"]["tags"].append("injected-parameters"),
             False,
             "other parameters",
+        ),
+        (lambda nb: nb["cells"][1]["outputs"][0].update(text="3\n"), False, "execution did not write"),
+        (
+            lambda nb: nb["cells"][1]["outputs"][1]["data"].update({"image/png": "aG8="}),
+            False,
+            "did not write",
         ),
         (
             lambda nb: nb["cells"][1].update(
@@ -118,16 +124,28 @@ def test_the_fingerprint_follows_records_and_claims(sound, monkeypatch, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("suffix", "followed"), [("js", True), ("css", True), ("html", True), ("pyc", False)]
+    ("file", "followed"),
+    [
+        ("nclib/plots/slider.js", True),
+        ("nclib/plots/slider.css", True),
+        ("nclib/plots/slider.html", True),
+        ("nclib/plots/slider.pyc", False),
+        ("data/PUBLISHED/mnist1d/0001.parquet", True),
+        ("data/PUBLISHED/unconstrained/0123456789abcdef.npz", True),
+        ("data/PUBLISHED/README.md", False),
+    ],
 )
-def test_the_fingerprint_follows_every_part_of_what_draws(monkeypatch, tmp_path, suffix, followed):
+def test_the_fingerprint_follows_every_part_of_what_is_drawn_and_what_draws(
+    monkeypatch, tmp_path, file, followed
+):
     shutil.copytree(runs.ROOT / "nclib", tmp_path / "nclib")
     for name in ("PUBLISHED", "SMOKE"):
         monkeypatch.setattr(runs, name, tmp_path / "data" / name)
     monkeypatch.setattr(runs, "ROOT", tmp_path)
     content = json.loads(ALL[0].read_text())
     before = notebooks.fingerprint(content)
-    (tmp_path / "nclib" / "plots" / f"slider.{suffix}").write_text("changed")
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / file).write_text("changed")
     assert (notebooks.fingerprint(content) != before) == followed
 
 
