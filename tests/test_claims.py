@@ -15,7 +15,7 @@ import torch
 import yaml
 
 from nclib import claims, runs, tables
-from nclib.claims import bardazzi2026, nakkiran2020
+from nclib.claims import bardazzi2026, nakkiran2020, terminal_phase
 from nclib.claims.bardazzi2026 import correlation, epoch_wise, feature_dimension
 from nclib.claims.verdict import (
     Missing,
@@ -31,7 +31,9 @@ from nclib.claims.verdict import (
 )
 from nclib.models import build
 from nclib.studies import generator, grids
+from nclib.theory import zhao2026
 from nclib.theory.checks import PAPERS, violations
+from nclib.training import learning_rate_factor
 
 CELLS = {name: cells for name, (_, cells) in grids.published().items()}
 """The parameters of the runs that are really recorded: what the claims select must be among them."""
@@ -653,6 +655,29 @@ ORIGIN = ("train", "clean", "origin", "curvature")
 ALL = ("train", "clean", "all")
 
 
+def of_papyan(prefix: str, cells: Sequence) -> dict[str, Case]:
+    """What Papyan et al. (2020) say of every network, on runs of one."""
+    fall = {
+        "loss": "loss", "nc1": "nc1_pinv", "nc1-trace": "nc1_trace_ratio",
+        "nc2-equinorm-means": "nc2_norm_cv_means", "nc2-equinorm-classifiers": "nc2_norm_cv_weights",
+        "nc2-equiangular": "nc2_cos_std_means", "nc2-equiangular-classifiers": "nc2_cos_std_weights",
+        "nc2-max-angle": "nc2_cos_dev_means", "nc2-max-angle-classifiers": "nc2_cos_dev_weights",
+        "nc3": "nc3_frobenius",
+    }  # fmt: skip
+    end = {
+        "nc2-reached": "nc2_etf_means", "nc2-reached-classifiers": "nc2_etf_weights",
+        "nc3-reached": "nc3_frobenius", "nc4": "nc4_mismatch",
+    }  # fmt: skip
+    attacked = falls("deepfool_relative_mean", cells, where=("test", "none", "all"))
+    cases = {
+        **{name: Case(falls(metric, cells), metric) for name, metric in fall.items()},
+        **{name: Case(at_end(metric, cells), metric) for name, metric in end.items()},
+        "generalisation": Case(rises("error", cells), "error"),
+        "robustness": Case(attacked, "deepfool_relative_mean"),
+    }
+    return {f"{prefix}-{name}": case for name, case in cases.items()}
+
+
 def on_networks(place: str, epochs: int, widths: Sequence[int]) -> dict[str, Case]:
     """What Zhu et al. (2021) say of trained networks, at one of the two places."""
     plain = cells_like(place)
@@ -688,33 +713,9 @@ def on_networks(place: str, epochs: int, widths: Sequence[int]) -> dict[str, Cas
 
 
 CASES = {
-    "papyan2020-nc1": Case(falls("nc1_pinv"), "nc1_pinv"),
-    "papyan2020-nc1-trace": Case(falls("nc1_trace_ratio"), "nc1_trace_ratio"),
-    "papyan2020-nc2-equinorm-means": Case(falls("nc2_norm_cv_means"), "nc2_norm_cv_means"),
-    "papyan2020-nc2-equinorm-classifiers": Case(falls("nc2_norm_cv_weights"), "nc2_norm_cv_weights"),
-    "papyan2020-nc2-equiangular": Case(falls("nc2_cos_std_means"), "nc2_cos_std_means"),
-    "papyan2020-nc2-max-angle": Case(falls("nc2_cos_dev_means"), "nc2_cos_dev_means"),
-    "papyan2020-nc2-max-angle-classifiers": Case(falls("nc2_cos_dev_weights"), "nc2_cos_dev_weights"),
-    "papyan2020-nc2-reached": Case(at_end("nc2_etf_means"), "nc2_etf_means"),
-    "papyan2020-nc3": Case(falls("nc3_frobenius"), "nc3_frobenius"),
-    "papyan2020-nc4": Case(at_end("nc4_mismatch"), "nc4_mismatch"),
-    "papyan2020-generalisation": Case(rises("error"), "error"),
-    "papyan2020-nc2-equiangular-classifiers": Case(falls("nc2_cos_std_weights"), "nc2_cos_std_weights"),
-    "papyan2020-robustness": Case(
-        falls("deepfool_relative_mean", where=("test", "none", "all")), "deepfool_relative_mean"
-    ),
-    **{
-        f"papyan2020-{name}-{of}": Case(make(metric, small(architecture=name, width=width)), metric)
-        for name, width in (("vgg11", 8), ("densenet40", 4))
-        for of, make, metric in (
-            ("nc1", falls, "nc1_pinv"),
-            ("nc2-equinorm", falls, "nc2_norm_cv_means"),
-            ("nc2-max-angle", falls, "nc2_cos_dev_means"),
-            ("nc3", falls, "nc3_frobenius"),
-            ("nc4", at_end, "nc4_mismatch"),
-            ("generalisation", rises, "error"),
-        )
-    },
+    **of_papyan("papyan2020", CELLS["terminal_phase"]),
+    **of_papyan("papyan2020-vgg11", small(architecture="vgg11", attacked=500)),
+    **of_papyan("papyan2020-densenet40", small(architecture="densenet40", width=4, attacked=500)),
     "hui2022-strong": Case(falls("test_collapse_strong", where=TEST), "test_collapse_strong"),
     "hui2022-weak": Case(falls("test_collapse_weak", where=TEST), "test_collapse_weak"),
     "han2022-mse-nc1": Case(falls("nc1_pinv", small(loss="mse")), "nc1_pinv"),
@@ -740,7 +741,10 @@ CASES = {
     ),
     "nguyen2023-test": Case(paired("cdnv", small(label_noise=0.2), small(), TEST), "cdnv"),
     "zhu2021-random-labels": Case(at_end("nc1_pinv", small(label_noise=1.0), NOISY), "nc1_pinv"),
-    "zhao2026-adamw-row-sum": Case(paired("nc0_row_sum", ADAMW, small(), WHOLE), "nc0_row_sum"),
+    "zhao2026-adamw-row-sum": Case(
+        ended({(*WHOLE, "nc0_row_sum"): float}, ADAMW),
+        "nc0_row_sum",
+    ),
     "zhao2026-adam-row-sum": Case(paired("nc0_row_sum", ADAM, small(), WHOLE), "nc0_row_sum"),
     "zhao2026-adamw-nc1": Case(paired("nc1_pinv", ADAMW, small()), "nc1_pinv"),
     "zhao2026-adamw-nc2": Case(paired("nc2_etf_weights", ADAMW, small()), "nc2_etf_weights"),
@@ -1288,6 +1292,49 @@ def at_scale(value, seeds=3, **scale):
     made = falls("nc1_pinv")([value] * seeds)
     last = made.epoch.where(made.epoch < made.epochs, scale["epochs"])
     return made.assign(run=f"{scale['width']}x{scale['train_size']}-" + made.run, epoch=last, **scale)
+
+
+@pytest.mark.parametrize(
+    "judged",
+    [
+        *terminal_phase.SCALES,
+        terminal_phase.SMALL,
+        terminal_phase.PROTOCOL_SCALE | {"architecture": "vgg11"},
+        terminal_phase.SMALL | {"architecture": "vgg11"},
+        terminal_phase.PROTOCOL_SCALE | {"architecture": "densenet40", "width": 12},
+        terminal_phase.SMALL | {"architecture": "densenet40", "width": 4},
+    ],
+    ids=str,
+)
+def test_some_grid_records_three_seeds_of_every_scale_that_is_judged(judged):
+    wanted = terminal_phase.PROTOCOL | judged
+    seeds = {
+        cell.seed
+        for study, cells in grids.published().values()
+        for cell in cells
+        if study == "terminal_phase" and wanted.items() <= every_parameter(cell).items()
+    }
+    assert len(seeds) >= 3
+
+
+def test_the_larger_scale_is_judged_on_every_network():
+    claim = claims.get("papyan2020-densenet40-nc1")
+    small_runs = CASES[claim.id].make([0.3] * 3)
+    protocol = [cell for cell in CELLS["terminal_phase_protocol"] if cell.architecture == "densenet40"]
+    assert claim.judge(small_runs).number == pytest.approx(0.3)
+    large_runs = falls("nc1_pinv", protocol)([0.1] * 3)
+    last = large_runs.epoch.where(large_runs.epoch < 75, large_runs.epochs)
+    large_runs = large_runs.assign(run="f" + large_runs.run.str[1:], epoch=last)
+    assert claim.judge(pd.concat([small_runs, large_runs])).number == pytest.approx(0.1)
+
+
+def test_the_sum_of_rows_is_judged_by_what_the_recurrence_leaves():
+    run = MUCH[0]
+    factor, steps = learning_rate_factor(run.schedule, run.epochs), run.train_size // run.batch_size
+    rates = [run.lr * factor(epoch) for epoch in range(run.epochs) for _ in range(steps)]
+    left = float(zhao2026.row_sum_factors(rates, run.weight_decay, run.momentum)[-1])
+    low, high = (bound for _, bound in bounds(claims.get("zhao2026-decay-row-sum")))
+    assert (low, high) == (pytest.approx(0.95 * left, rel=2e-3), pytest.approx(1.05 * left, rel=2e-3))
 
 
 def test_the_largest_scale_with_three_seeds_is_judged_and_no_smaller_one():

@@ -1,115 +1,121 @@
 """Papyan, Han & Donoho (2020): what happens after the training error has vanished."""
 
-from nclib.claims.terminal_phase import THROUGH, Runs, at_end, error_change, falls, largest, through, varied
+from nclib.claims.terminal_phase import (
+    PROTOCOL_SCALE,
+    SMALL,
+    THROUGH,
+    Runs,
+    at_end,
+    error_change,
+    falls,
+    largest,
+    main_runs,
+    through,
+)
 from nclib.claims.terminal_phase import claim as _claim
+from nclib.claims.verdict import Claim
 
 ATTACKED = {"split": "test", "labels": "none", "layer": "all"}
 
 _OTHERS = {
-    "vgg11": ("VGG-11", varied(architecture="vgg11")),
-    "densenet40": ("DenseNet-40", varied(architecture="densenet40", width=4)),
+    "vgg11": ("VGG-11", main_runs(PROTOCOL_SCALE, SMALL, architecture="vgg11")),
+    # Of a DenseNet the width is the growth rate.
+    "densenet40": (
+        "DenseNet-40",
+        main_runs(PROTOCOL_SCALE | {"width": 12}, SMALL | {"width": 4}, architecture="densenet40"),
+    ),
 }
-"""The two other families of networks, on which the main claims are repeated."""
+"""The two other families of networks, on which the same is claimed."""
+_LATE = ("loss", "nc2-equiangular-classifiers", "nc2-reached-classifiers", "nc3-reached")
+"""Claims on the first network whose predicates were committed when its smaller runs were recorded."""
 
 
-def _repeated(architecture: str, name: str, runs: Runs) -> tuple:
-    """The main claims on another network than ResNet-18."""
+def _claims(runs: Runs, architecture: str = "", name: str = "") -> tuple[Claim, ...]:
+    """What the paper claims of every network, on the runs of one."""
 
-    def claim(of: str, statement: str, place: str, measure: str, predicate: str, judge):
-        return _claim(
-            f"{architecture}-{of}",
-            f"{name}: {statement}",
-            place,
-            measure,
-            predicate,
-            judge,
-            page="12_what_it_needs",
-        )
+    def claim(of: str, statement: str, place: str, measure: str, predicate: str, judge) -> Claim:
+        if not architecture:
+            registered = "after" if of in _LATE else "before"
+            return _claim(of, statement, place, measure, predicate, judge, registered=registered)
+        statement = f"{name}: {statement[0].lower()}{statement[1:]}"
+        of = f"{architecture}-{of}"
+        return _claim(of, statement, place, measure, predicate, judge, page="12_what_it_needs")
 
     return (
         claim(
-            "nc1", "within-class variability collapses during the terminal phase (NC1).", "fig. 6",
-            f"Tr(Σ_W Σ_B⁺)/K, {THROUGH}", "below 0.5", falls("nc1_pinv", 0.5, runs),
+            "loss", "After the training error has vanished the training loss goes on falling.", "abstract",
+            f"training loss, {THROUGH}", "below 0.9", falls("loss", 0.9, runs),
         ),
         claim(
-            "nc2-equinorm", "centred class means become equinorm (NC2).", "fig. 2",
+            "nc1", "Within-class variability collapses during the terminal phase (NC1).",
+            "abstract; fig. 6", f"Tr(Σ_W Σ_B⁺)/K, {THROUGH}", "below 0.5", falls("nc1_pinv", 0.5, runs),
+        ),
+        claim(
+            "nc1-trace", "The collapse includes scatter that the class means do not span (trace-ratio NC1).",
+            "abstract", f"Tr Σ_W / Tr Σ_B, {THROUGH}", "below 0.5", falls("nc1_trace_ratio", 0.5, runs),
+        ),
+        claim(
+            "nc2-equinorm-means", "Centred class means become equinorm (NC2).", "fig. 2",
             f"CV of ‖μ_c − μ_G‖, {THROUGH}", "below 0.9", falls("nc2_norm_cv_means", 0.9, runs),
         ),
         claim(
-            "nc2-max-angle", "class means approach the maximal angle, cosine −1/(K−1) (NC2).", "fig. 4",
-            f"mean |cos + 1/(K−1)| of means, {THROUGH}", "below 0.9", falls("nc2_cos_dev_means", 0.9, runs),
+            "nc2-equinorm-classifiers", "Classifier rows become equinorm (NC2).", "fig. 2",
+            f"CV of ‖w_c‖, {THROUGH}", "below 0.9", falls("nc2_norm_cv_weights", 0.9, runs),
         ),
         claim(
-            "nc3", "classifiers and class means converge to each other up to scale (NC3).", "fig. 5",
+            "nc2-equiangular", "Centred class means become equiangular (NC2).", "fig. 3",
+            f"std of cos(μ_c, μ_c′), {THROUGH}", "below 0.9", falls("nc2_cos_std_means", 0.9, runs),
+        ),
+        claim(
+            "nc2-equiangular-classifiers", "Classifier rows become equiangular (NC2).", "fig. 3",
+            f"std of cos(w_c, w_c′), {THROUGH}", "below 0.9", falls("nc2_cos_std_weights", 0.9, runs),
+        ),
+        claim(
+            "nc2-max-angle", "Class means approach the maximal angle, cosine −1/(K−1) (NC2).",
+            "fig. 4", f"mean |cos + 1/(K−1)| of means, {THROUGH}", "below 0.9",
+            falls("nc2_cos_dev_means", 0.9, runs),
+        ),
+        claim(
+            "nc2-max-angle-classifiers", "Classifiers approach the maximal angle (NC2).", "fig. 4",
+            f"mean |cos + 1/(K−1)| of classifiers, {THROUGH}", "below 0.9",
+            falls("nc2_cos_dev_weights", 0.9, runs),
+        ),
+        claim(
+            "nc2-reached", "The class means reach the simplex ETF (NC2).", "abstract",
+            "distance of the means' Gram from the simplex at the last epoch", "below 0.1",
+            at_end("nc2_etf_means", 0.1, runs),
+        ),
+        claim(
+            "nc2-reached-classifiers", "The classifiers reach the simplex ETF (NC2).", "abstract",
+            "distance of the classifiers' Gram from the simplex at the last epoch", "below 0.1",
+            at_end("nc2_etf_weights", 0.1, runs),
+        ),
+        claim(
+            "nc3", "Classifiers and class means converge to each other up to scale (NC3).", "fig. 5",
             f"‖W/‖W‖ − M/‖M‖‖_F, {THROUGH}", "below 0.9", falls("nc3_frobenius", 0.9, runs),
         ),
         claim(
-            "nc4", "the classifier comes to choose the nearest class mean (NC4).", "fig. 7",
+            "nc3-reached", "Classifiers and class means come to be the same up to scale (NC3).", "abstract",
+            "‖W/‖W‖ − M/‖M‖‖_F at the last epoch", "below 0.1", at_end("nc3_frobenius", 0.1, runs),
+        ),
+        claim(
+            "nc4", "The classifier comes to choose the nearest class mean (NC4).", "fig. 7",
             "share of training samples decided otherwise at the last epoch", "below 0.001",
             at_end("nc4_mismatch", 1e-3, runs),
         ),
         claim(
-            "generalisation", "training on through the terminal phase improves test accuracy.", "table 1",
+            "generalisation", "Training on through the terminal phase improves test accuracy.", "abstract; table 1",
             "test error at the last epoch minus at the first of zero training error", "below 0", error_change(runs),
+        ),
+        claim(
+            "robustness", "Training on through the terminal phase improves adversarial robustness.",
+            "abstract; fig. 8", f"mean ‖r(x)‖/‖x‖ of DeepFool on test images, {THROUGH}", "above 1",
+            through("deepfool_relative_mean", runs, ATTACKED, above=1.0),
         ),
     )  # fmt: skip
 
 
 CLAIMS = (
-    _claim(
-        "nc1", "Within-class variability collapses during the terminal phase (NC1).",
-        "abstract; fig. 6", f"Tr(Σ_W Σ_B⁺)/K, {THROUGH}", "below 0.5", falls("nc1_pinv", 0.5),
-    ),
-    _claim(
-        "nc1-trace", "The collapse includes scatter that the class means do not span (trace-ratio NC1).",
-        "abstract", f"Tr Σ_W / Tr Σ_B, {THROUGH}", "below 0.5", falls("nc1_trace_ratio", 0.5),
-    ),
-    _claim(
-        "nc2-equinorm-means", "Centred class means become equinorm (NC2).", "fig. 2",
-        f"CV of ‖μ_c − μ_G‖, {THROUGH}", "below 0.9", falls("nc2_norm_cv_means", 0.9),
-    ),
-    _claim(
-        "nc2-equinorm-classifiers", "Classifier rows become equinorm (NC2).", "fig. 2",
-        f"CV of ‖w_c‖, {THROUGH}", "below 0.9", falls("nc2_norm_cv_weights", 0.9),
-    ),
-    _claim(
-        "nc2-equiangular", "Centred class means become equiangular (NC2).", "fig. 3",
-        f"std of cos(μ_c, μ_c′), {THROUGH}", "below 0.9", falls("nc2_cos_std_means", 0.9),
-    ),
-    _claim(
-        "nc2-equiangular-classifiers", "Classifier rows become equiangular (NC2).", "fig. 3",
-        f"std of cos(w_c, w_c′), {THROUGH}", "below 0.9", falls("nc2_cos_std_weights", 0.9),
-    ),
-    _claim(
-        "nc2-max-angle", "Class means approach the maximal angle, cosine −1/(K−1) (NC2).",
-        "fig. 4", f"mean |cos + 1/(K−1)| of means, {THROUGH}", "below 0.9", falls("nc2_cos_dev_means", 0.9),
-    ),
-    _claim(
-        "nc2-max-angle-classifiers", "Classifiers approach the maximal angle (NC2).", "fig. 4",
-        f"mean |cos + 1/(K−1)| of classifiers, {THROUGH}", "below 0.9", falls("nc2_cos_dev_weights", 0.9),
-    ),
-    _claim(
-        "nc2-reached", "The class means reach the simplex ETF (NC2).", "abstract",
-        "distance of the means' Gram from the simplex at the last epoch", "below 0.1",
-        at_end("nc2_etf_means", 0.1),
-    ),
-    _claim(
-        "nc3", "Classifiers and class means converge to each other up to scale (NC3).", "fig. 5",
-        f"‖W/‖W‖ − M/‖M‖‖_F, {THROUGH}", "below 0.9", falls("nc3_frobenius", 0.9),
-    ),
-    _claim(
-        "nc4", "The classifier comes to choose the nearest class mean (NC4).", "fig. 7",
-        "share of training samples decided otherwise at the last epoch", "below 0.001",
-        at_end("nc4_mismatch", 1e-3),
-    ),
-    _claim(
-        "generalisation", "Training on through the terminal phase improves test accuracy.", "abstract; table 1",
-        "test error at the last epoch minus at the first of zero training error", "below 0", error_change(),
-    ),
-    _claim(
-        "robustness", "Training on through the terminal phase improves adversarial robustness.", "abstract; fig. 8",
-        f"mean ‖r(x)‖/‖x‖ of DeepFool on test images, {THROUGH}", "above 1",
-        through("deepfool_relative_mean", largest, ATTACKED, above=1.0),
-    ),
-    *(claim for key, (name, runs) in _OTHERS.items() for claim in _repeated(key, name, runs)),
-)  # fmt: skip
+    *_claims(largest),
+    *(claim for key, (name, runs) in _OTHERS.items() for claim in _claims(runs, key, name)),
+)

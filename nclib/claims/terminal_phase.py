@@ -20,8 +20,10 @@ from nclib.claims.verdict import (
 
 SMALL = {"train_size": 10_000, "width": 8, "epochs": 75, "lr": 0.0679}
 """The scale at which one thing after the other is varied."""
+PROTOCOL_SCALE = {"train_size": 60_000, "width": 64, "epochs": 350, "lr": 0.25}
+"""The source's own scale."""
 SCALES = (
-    {"train_size": 60_000, "width": 64, "epochs": 350, "lr": 0.25},  # papyan2020's own
+    PROTOCOL_SCALE,
     {"train_size": 60_000, "width": 16, "epochs": 120, "lr": 0.25},
     {"train_size": 10_000, "width": 16, "epochs": 75, "lr": 0.0679},
 )
@@ -42,20 +44,28 @@ THROUGH = "last epoch over first epoch of zero training error"
 Runs = Callable[[pd.DataFrame], pd.DataFrame]
 
 
-def largest(table: pd.DataFrame) -> pd.DataFrame:
-    """The main runs at the largest scale with three seeds; Missing where no scale has them."""
-    reason = Missing("nothing recorded yet")
-    for scale in SCALES:
-        try:
-            rows = evidence(table, **PROTOCOL | scale)
-        except Missing as missing:
-            reason = missing
-            continue
-        seeds = rows.seed.nunique()
-        if seeds >= MIN_SEEDS:
-            return rows
-        reason = Missing(f"{seeds} of at least {MIN_SEEDS} seeds recorded")
-    raise reason
+def main_runs(*scales: dict[str, object], **what: object) -> Runs:
+    """The runs at the first of these scales at which three seeds are recorded; Missing where none has them."""
+
+    def runs(table: pd.DataFrame) -> pd.DataFrame:
+        reason = Missing("nothing recorded yet")
+        for scale in scales:
+            try:
+                rows = evidence(table, **PROTOCOL | scale | what)
+            except Missing as missing:
+                reason = missing
+                continue
+            seeds = rows.seed.nunique()
+            if seeds >= MIN_SEEDS:
+                return rows
+            reason = Missing(f"{seeds} of at least {MIN_SEEDS} seeds recorded")
+        raise reason
+
+    return runs
+
+
+largest = main_runs(*SCALES)
+"""The main runs, at the largest scale there is."""
 
 
 def varied(**what: object) -> Runs:

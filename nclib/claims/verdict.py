@@ -112,6 +112,11 @@ def per_run(rows: pd.DataFrame, metric: str, at: pd.Series, **where: object) -> 
     return values
 
 
+def first_epoch(rows: pd.DataFrame) -> pd.Series:
+    """Each run's first measured epoch."""
+    return rows.groupby("run").epoch.min()
+
+
 def final_epoch(rows: pd.DataFrame) -> pd.Series:
     """Each run's last epoch as its parameters have it; Missing when a run's table stops earlier."""
     by_run = rows.groupby("run")
