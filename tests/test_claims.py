@@ -41,6 +41,7 @@ TRAIN, TEST = ("train", "clean", "features"), ("test", "clean", "features")
 NOISY, FRESH = ("train", "noisy", "features"), ("fresh", "clean", "features")
 WHOLE = ("none", "none", "all")
 CONFIGURATIONS = [(a, o) for a in ("resnet1d", "cnn1d") for o in ("sgd", "adam")]
+COLLAPSE = ("nc1_pinv", "nc2_etf_weights", "nc3_etf")
 DECOY = 123.456
 """Stands at epochs, splits, metrics that no claim may read."""
 
@@ -163,9 +164,10 @@ def free(
 
 def cells_like(place: str, **what) -> list:
     """Seeds 0 to 2 of the runs at a place that are so, and in all else as the plain ones there."""
-    cells = [*CELLS[f"zhu2021_{place.replace('-', '_')}"], *CELLS["terminal_phase_settings"]]
+    grids_there = (f"zhu2021_{place.replace('-', '_')}", "terminal_phase_settings", "terminal_phase")
+    cells = [cell for name in grids_there for cell in CELLS[name]]
     wanted = every_parameter(cells[0]) | what
-    free_of = {name: ... for name in ("pictures", "seed")}
+    free_of = {name: ... for name in ("attacked", "pictures", "seed")}
     found = {c.seed: c for c in cells if every_parameter(c) | free_of == wanted | free_of and c.seed < 3}
     assert len(found) == 3, f"no such runs in the grids: {what}"
     return [found[seed] for seed in range(3)]
@@ -191,13 +193,13 @@ def ended(read: dict[tuple, Callable[[float], float]], *groups: Sequence):
     return make
 
 
-def memorised(place: str, widths: Sequence[int]):
+def memorised(place: str, widths: Sequence[int], **what):
     """The wider half memorises random labels; of all widths this share collapses just where it memorises."""
 
     def make(values):
         recorded = []
         for w in widths:
-            for cell, v in zip(cells_like(place, label_noise=1.0, width=w), values, strict=True):
+            for cell, v in zip(cells_like(place, label_noise=1.0, width=w, **what), values, strict=True):
                 fits = w >= widths[len(widths) // 2]
                 agrees = widths.index(w) < round(v * len(widths))
                 collapse = 0.1 if fits == agrees else 0.9
@@ -211,6 +213,25 @@ def memorised(place: str, widths: Sequence[int]):
                 rows |= {(*NOISY, metric, cell.epochs): x for metric, x in ends.items()}
                 recorded.append((cell, rows))
         return table(recorded)
+
+    return make
+
+
+def as_true(metric: str, place: str, width: int):
+    """Memorised random labels end with the value, true ones at the same width at 1."""
+
+    def make(values):
+        made = paired(
+            metric,
+            cells_like(place, label_noise=1.0, width=width),
+            cells_like(place, width=width),
+            NOISY,
+            TRAIN,
+        )(values)
+        return made.assign(
+            epoch=made.epoch.where(made.epoch == 1, made.epochs),
+            value=made.value.mask(made.metric == "error", 0.005),
+        )
 
     return make
 
@@ -681,6 +702,7 @@ def of_papyan(prefix: str, cells: Sequence) -> dict[str, Case]:
 def on_networks(place: str, epochs: int, widths: Sequence[int]) -> dict[str, Case]:
     """What Zhu et al. (2021) say of trained networks, at one of the two places."""
     plain = cells_like(place)
+    adamw = cells_like(place, optimizer="adamw", lr=1e-3)
     adam = cells_like(place, optimizer="adam", lr=1e-3)
     lbfgs = cells_like(place, optimizer="lbfgs", lr=0.1, batch_size=2048, epochs=epochs, precision="float32")
     peeled = cells_like(place, decayed="last_layer", feature_decay=5e-3)
@@ -688,26 +710,45 @@ def on_networks(place: str, epochs: int, widths: Sequence[int]) -> dict[str, Cas
     error = (*TEST, "error")
 
     def collapse(worst: str, cells: Sequence) -> Case:
-        names = ("nc1_pinv", "nc2_etf_weights", "nc3_etf")
-        read = {(*TRAIN, name): (lambda v, name=name: v if name == worst else v / 2) for name in names}
+        read = {(*TRAIN, name): (lambda v, name=name: v if name == worst else v / 2) for name in COLLAPSE}
         return Case(ended(read, cells), worst)
 
-    def over(cells: Sequence) -> Case:
-        return Case(ended({error: lambda v: 0.1 + v}, cells, plain), "error")
+    def alike(worst: str, *groups: Sequence) -> Case:
+        read = {
+            (*TRAIN, name): (lambda v, name=name: 0.1 * v if name == worst else 0.01) for name in COLLAPSE
+        }
+        return Case(ended(read, *groups), worst)
+
+    def cancels(cells: Sequence) -> Case:
+        return Case(ended({(*TRAIN, "bias_collapse"): float}, cells), "bias_collapse")
+
+    def over(cells: Sequence, **collapse: float) -> Case:
+        read = {(*TRAIN, name): (lambda v, at=at: at) for name, at in collapse.items()}
+        return Case(ended({error: lambda v: 0.1 + v} | read, cells, plain), "error")
 
     cases = {
         "sgd-collapses": collapse("nc1_pinv", plain),
         "adam-collapses": collapse("nc2_etf_weights", adam),
         "lbfgs-collapses": collapse("nc3_etf", lbfgs),
+        "optimizers-collapse-alike": alike("nc1_pinv", lbfgs, plain, adam),
         "optimizers-test-apart": over(adam),
+        "collapsed-optimizers-differ": over(adam, **dict.fromkeys(COLLAPSE, 0.1)),
         "last-layer-decay-collapses": collapse("nc1_pinv", peeled),
+        "last-layer-decay-collapses-alike": alike("nc3_etf", peeled, plain),
         "last-layer-decay-error": over(peeled),
         "last-layer-decay-minimum": Case(ended({(*ALL, "objective_gap"): float}, peeled), "objective_gap"),
         "random-labels-widths": Case(memorised(place, widths), "nc1_pinv", 1.0, 0.5, (1.0, 0.5, 1.0)),
         "fixed-etf-error": over(etf),
         "fixed-etf-narrow-error": over(narrow),
         "fixed-etf-narrow-collapses": collapse("nc3_etf", narrow),
-        "bias-collapses": Case(ended({(*TRAIN, "bias_collapse"): float}, plain), "bias_collapse"),
+        **{
+            f"random-labels-{name}-as-true": Case(as_true(metric, place, widths[-1]), metric)
+            for name, metric in zip(("nc1", "nc2", "nc3"), COLLAPSE, strict=True)
+        },
+        "bias-collapses": cancels(plain),
+        "adam-bias-collapses": cancels(adam),
+        "adamw-bias-collapses": cancels(adamw),
+        "lbfgs-bias-collapses": cancels(lbfgs),
     }
     return {f"zhu2021-{place}-{name}": case for name, case in cases.items()}
 
@@ -760,6 +801,13 @@ CASES = {
     ),
     **on_networks("fashion-mnist", 15, (2, 4, 8, 16)),
     **on_networks("mnist1d", 60, (8, 16, 32, 64, 128, 256)),
+    "zhu2021-mnist1d-random-labels-widths-source": Case(
+        memorised("mnist1d", (8, 16, 32, 64, 128, 256), lr=0.01, batch_size=64, weight_decay=1e-4, depth=6),
+        "nc1_pinv",
+        1.0,
+        0.5,
+        (1.0, 0.5, 1.0),
+    ),
     "zhu2021-value": Case(free((*ALL, "objective_gap")), "objective_gap"),
     "zhu2021-certificate": Case(free((*ALL, "certificate"), lambda v: 1 + v), "certificate"),
     "zhu2021-nc1": Case(free((*TRAIN, "nc1_pinv")), "nc1_pinv"),
@@ -1201,7 +1249,7 @@ def test_runs_of_another_kind_are_not_evidence(claim):
 def test_a_run_that_never_reaches_zero_training_error_decides_nothing(claim):
     if claim.source in ("galanti2022", "nguyen2023", "zhao2026") or claim.id == "han2022-central-path":
         return  # about the last epoch, whatever the training error
-    if claim.id.endswith(("-error", "-apart", "-minimum", "-widths")):
+    if claim.id.endswith(("-error", "-apart", "-minimum", "-widths", "-widths-source", "-as-true")):
         return
     made = supported(claim)
     run = made.run.iloc[0]
@@ -1409,6 +1457,54 @@ def test_optimisers_differ_whichever_is_better():
     for values in ([0.1, 0.11, 0.12], [-0.08, -0.07, -0.06]):
         verdict = claim.judge(CASES[claim.id].make(values))
         assert verdict.status == "supported" and verdict.number > 0
+
+
+@pytest.mark.parametrize("place", ["mnist1d", "fashion-mnist"])
+def test_how_collapsed_networks_generalise_is_not_judged_where_one_has_not_collapsed(place):
+    claim = claims.get(f"zhu2021-{place}-collapsed-optimizers-differ")
+    made = supported(claim)
+    for name, shown in (("sgd", "SGD"), ("adam", "Adam")):
+        for nc2, status in ((0.3, "not supported"), (0.2, "inconclusive")):
+            spread = nc2 + 0.01 * (made.seed - 1)
+            hit = (made.metric == "nc2_etf_weights") & (made.optimizer == name) & (made.value != DECOY)
+            verdict = claim.judge(made.assign(value=made.value.mask(hit, spread)))
+            assert verdict.status == "inconclusive" and verdict.number is None
+            assert verdict.reason.startswith(f"the premise fails: collapse under {shown} is {status}: {nc2}")
+    # Control: the bare difference in test error does not ask.
+    bare = claims.get(f"zhu2021-{place}-optimizers-test-apart")
+    far = made.assign(value=made.value.mask(made.metric.isin(COLLAPSE), 9.0))
+    assert bare.judge(far) == bare.judge(made) == claim.judge(made)
+    assert claim.judge(far).status == "inconclusive"
+
+
+@pytest.mark.parametrize("name", ["optimizers-collapse-alike", "last-layer-decay-collapses-alike"])
+def test_the_same_collapse_is_neither_much_more_nor_much_less(name):
+    claim = claims.get(f"zhu2021-mnist1d-{name}")
+    make = CASES[claim.id].make
+    for times, status in ((0.4, "not supported"), (0.9, "supported"), (2.5, "not supported")):
+        verdict = claim.judge(make([times] * 3))
+        assert verdict.status == status
+        assert verdict.number == pytest.approx(max(times, 1 / times))
+
+
+@pytest.mark.parametrize("measure", ["nc1", "nc2", "nc3"])
+def test_random_labels_that_are_not_memorised_are_not_compared_with_true_ones(measure):
+    claim = claims.get(f"zhu2021-mnist1d-random-labels-{measure}-as-true")
+    made = supported(claim)
+    random_error = (made.metric == "error") & (made.labels == "noisy") & (made.seed == 1)
+    verdict = claim.judge(made.assign(value=made.value.mask(random_error, 0.011)))
+    assert str(verdict) == "inconclusive: 1 runs do not memorise their labels to 1%"
+    # Control: the error on true labels is not asked about.
+    true_error = (made.metric == "error") & (made.labels == "clean")
+    assert claim.judge(made.assign(value=made.value.mask(true_error, 0.5))) == claim.judge(made)
+
+
+def test_the_sources_settings_of_random_labels_and_ours_are_judged_apart():
+    ours, source = (claims.get(f"zhu2021-mnist1d-random-labels-widths{end}") for end in ("", "-source"))
+    tables_of = {claim: supported(claim) for claim in (ours, source)}
+    assert source.judge(tables_of[ours]).status == ours.judge(tables_of[source]).status == "inconclusive"
+    both = pd.concat([tables_of[ours], tables_of[source].assign(run="f" + tables_of[source].run.str[1:])])
+    assert (ours.judge(both), source.judge(both)) == tuple(c.judge(tables_of[c]) for c in (ours, source))
 
 
 # Double descent in particular

@@ -16,14 +16,16 @@ from nclib.claims import (
     tirer2022,
     zhao2026,
     zhu2021,
+    zhu2021_labels,
     zhu2021_networks,
 )
 from nclib.claims.verdict import Claim, Verdict
 
 ALL: tuple[Claim, ...] = (
     *papyan2020.CLAIMS, *galanti2022.CLAIMS, *hui2022.CLAIMS, *han2022.CLAIMS, *nguyen2023.CLAIMS,
-    *zhu2021.CLAIMS, *zhu2021_networks.CLAIMS, *tirer2022.CLAIMS, *ji2021.CLAIMS, *mixon2020.CLAIMS,
-    *bardazzi2026.CLAIMS, *nakkiran2020.CLAIMS, *zhao2026.CLAIMS, *jiang2023.CLAIMS,
+    *zhu2021.CLAIMS, *zhu2021_networks.CLAIMS, *zhu2021_labels.CLAIMS, *tirer2022.CLAIMS, *ji2021.CLAIMS,
+    *mixon2020.CLAIMS, *bardazzi2026.CLAIMS, *nakkiran2020.CLAIMS, *zhao2026.CLAIMS,
+    *jiang2023.CLAIMS,
 )  # fmt: skip
 """Every registered claim, in the order of the scoreboard."""
 
