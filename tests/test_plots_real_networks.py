@@ -161,18 +161,41 @@ def test_random_labels_under_another_optimiser_are_another_comparison(table):
     pd.testing.assert_frame_equal(draw.by_width(both, "error"), draw.by_width(table, "error"))
 
 
-def test_the_bias_is_drawn_over_its_first_value(table):
+def test_the_bias_is_drawn_as_it_is_and_not_over_its_first_value(table):
     _, ax = plt.subplots()
     ((_, options),) = draw.BIAS.items()
     found = {"SGD": draw.optimisers(table)["SGD"]}
     settings.compared(found, ax, own=draw.BASELINE, **options)
-    assert list(ax.lines[0].get_ydata()) == pytest.approx([1 / e for e in EPOCHS])
+    ends = draw.first_and_last(found, options["metric"]).loc["SGD"]
+    geometric = [math.prod(number(0, "bias_collapse", s, e) for s in SEEDS) ** (1 / 3) for e in EPOCHS]
+    assert list(ax.lines[0].get_ydata()) == pytest.approx(geometric)
+    assert ends.tolist() == pytest.approx([geometric[0], geometric[-1]])
+    # Control: over the first value the curve would begin at 1.
+    assert geometric[0] > 2
+
+
+def test_what_random_labels_are_held_against_is_the_plain_case_at_that_width(table):
+    wide = made({"width": 64}, {"width": 64, "optimizer": "adamw"})
+    both = pd.concat([table, wide.assign(run="wide-" + wide.run)])
+    ends = {m: math.prod(number(0, m, s, 12) for s in SEEDS) ** (1 / 3) for m in METRICS[:3]}
+    assert draw.on_true_labels(both, 64) == pytest.approx(ends)
+    assert draw.on_true_labels(both, 8) == {}, "only random labels were trained on at this width"
+    _, axes = plt.subplots(1, 2)
+    draw.collapsed(table, axes[0], below=0.2, true=draw.on_true_labels(both, 64))
+    dashed = [line for line in axes[0].lines if line.get_linestyle() == "--" and len(line.get_ydata())]
+    assert [line.get_ydata()[0] for line in dashed] == pytest.approx(list(ends.values()))
+    colours = [to_hex(line.get_color()) for line in axes[0].lines if line.get_linestyle() == "-"]
+    assert [to_hex(line.get_color()) for line in dashed] == colours
+    assert "on true labels, width 64" in axes[0].get_legend_handles_labels()[1]
+    # Control: without such runs there is no line of them.
+    draw.collapsed(table, axes[1], below=0.2, true={})
+    assert not any(line.get_linestyle() == "--" for line in axes[1].lines)
 
 
 def test_the_curves_over_widths_are_means_of_what_was_measured(table):
     _, axes = plt.subplots(1, 2)
     draw.memorised(table, axes[0])
-    draw.collapsed(table, axes[1], below=0.2)
+    draw.collapsed(table, axes[1], below=0.2, true={})
     (line,) = axes[0].lines
     expected = draw.by_width(table, "error").mean()
     assert list(line.get_xdata()) == [8, 64]

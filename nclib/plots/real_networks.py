@@ -1,7 +1,8 @@
 """Figures of trained networks beside what the theory of unconstrained features says of them."""
 
+import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -24,7 +25,7 @@ COLLAPSE = {
     "error on test data (share)": {"metric": "error", "split": "test", "labels": "clean", "log": False},
 }
 """Panels of the source's own measures of collapse, and of what is hoped to come with it."""
-BIAS = {"‖W μ_G + b‖ (first = 1)": {"metric": "bias_collapse", "relative": True}}
+BIAS = {"‖W μ_G + b‖": {"metric": "bias_collapse"}}
 _OPTIMIZERS = ("sgd", "adam", "adamw", "lbfgs")
 _DECAYS = {
     ("all", False): "every parameter", ("last_layer", True): "classifier and features",
@@ -114,6 +115,14 @@ def _along(
     return found if len(found) > 1 and len(tables.select(rows, **BASELINE)) else {}
 
 
+def first_and_last(found: dict[str, pd.DataFrame], metric: str) -> pd.DataFrame:
+    """Geometric means over seeds of a metric at the first and the last measured epoch, a row for each of these runs."""
+    logs = {text: values(rows, metric).map(math.log).mean().map(math.exp) for text, rows in found.items()}
+    return pd.DataFrame(
+        {text: {"first": curve.iloc[0], "last": curve.iloc[-1]} for text, curve in logs.items()}
+    ).T
+
+
 def at_end(found: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """Mean over seeds of each of `COLLAPSE` at the last epoch, a row for each of these runs."""
     columns = {}
@@ -131,6 +140,15 @@ def by_width(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     return pd.DataFrame({w: final(tables.select(rows, width=w), metric) for w in sorted(rows.width.unique())})
 
 
+def on_true_labels(table: pd.DataFrame, width: int) -> dict[str, float]:
+    """Geometric means over seeds of NC1, NC2 and NC3 at the last epoch of the baseline at a width; empty without it."""
+    rows = tables.select(table, **BASELINE, width=width)
+    if rows.empty:
+        return {}
+    metrics = [options["metric"] for options in COLLAPSE.values() if options["metric"] != "error"]
+    return {metric: math.exp(final(rows, metric).map(math.log).mean()) for metric in metrics}
+
+
 # Drawing
 
 
@@ -141,9 +159,12 @@ def memorised(table: pd.DataFrame, ax: Axes) -> Axes:
     return _width_axis(table, ax)
 
 
-def collapsed(table: pd.DataFrame, ax: Axes, *, below: float) -> Axes:
-    """NC1, NC2 and NC3 on random labels at the last epoch against the width, and the bound for all of them."""
-    looks = (("orange", "s"), ("green", "^"), ("pink", "D"))
+def collapsed(table: pd.DataFrame, ax: Axes, *, below: float, true: Mapping[str, float]) -> Axes:
+    """NC1, NC2 and NC3 on random labels at the last epoch against the width, and the bound for all of them.
+
+    Dashes: what `true` says of each at the largest width, from `on_true_labels`.
+    """
+    looks, widest = (("orange", "s"), ("green", "^"), ("pink", "D")), by_width(table, "error").columns[-1]
     for (label, options), (colour, marker) in zip(list(COLLAPSE.items())[:3], looks, strict=True):
         interval(
             by_width(table, options["metric"]),
@@ -152,6 +173,17 @@ def collapsed(table: pd.DataFrame, ax: Axes, *, below: float) -> Axes:
             colour=COLOURS[colour],
             marker=marker,
             log=True,
+        )
+        if true:
+            ax.axhline(true[options["metric"]], color=COLOURS[colour], linewidth=1.0, linestyle="--")
+    if true:
+        ax.plot(
+            [],
+            [],
+            "--",
+            color=COLOURS["grey"],
+            linewidth=1.0,
+            label=f"on true labels, width {widest}",
         )
     ax.axhline(below, color=COLOURS["black"], linewidth=0.9, linestyle=":", label=f"the bound, {below:g}")
     ax.set_yscale("log")
