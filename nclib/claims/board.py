@@ -1,5 +1,6 @@
 """The scoreboard: every claim beside its published evidence and our verdict, as a table, a page and sentences."""
 
+import json
 from collections.abc import Iterable, Mapping
 from html import escape
 
@@ -39,6 +40,12 @@ def frame(claims: Iterable[Claim], verdicts: Mapping[str, Verdict]) -> pd.DataFr
             }
         )  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def as_json(frame: pd.DataFrame) -> str:
+    """What `frame` gives as JSON, a list of objects: every digit of every number, and null where there is none."""
+    entries = frame.astype(object).where(frame.notna(), None).to_dict("records")
+    return json.dumps(entries, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def counts(verdicts: Mapping[str, Verdict]) -> dict[str, int]:
