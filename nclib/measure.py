@@ -1,7 +1,6 @@
 """From a network and its inputs to rows of the long table, in one forward pass if features fit."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 from nclib.geometry import one_vs_rest_margin
 from nclib.metrics import nc
 from nclib.metrics.mse import mse_decomposition, snr_spread
-from nclib.modes import in_eval_mode
+from nclib.modes import in_eval_mode, in_full_precision
 from nclib.robustness import deepfool
 from nclib.stats import ClassStats
 from nclib.streams import classification, measure_kept, measure_stream
@@ -99,14 +98,9 @@ def head_of(model: nn.Module) -> nc.Head:
 
 def _features(model: nn.Module, x: Tensor) -> Iterator[Tensor]:
     for batch in x.split(_BATCH):
-        with torch.no_grad(), _exact_convolutions():
+        with torch.no_grad(), in_full_precision():
             H = model.features(batch)
         yield H
-
-
-def _exact_convolutions() -> AbstractContextManager[None]:
-    # cuDNN by default takes float32 for TF32, with 10 of the mantissa's 23 bits.
-    return torch.backends.cudnn.flags(enabled=True, allow_tf32=False)
 
 
 def pooled_layers(model: nn.Module, x: Tensor) -> dict[str, Float[Tensor, "n p"]]:
@@ -123,7 +117,7 @@ def flattened_layers(model: nn.Module, x: Tensor) -> dict[str, Float[Tensor, "n 
 @torch.no_grad()
 def _layers(model: nn.Module, x: Tensor, of: Callable[[Tensor], Tensor | None]) -> dict[str, Tensor | None]:
     collected: dict[str, list[Tensor | None]] = {}
-    with in_eval_mode(model), _exact_convolutions():
+    with in_eval_mode(model), in_full_precision():
         for batch in x.split(_BATCH):
             for name, a in model.layers(batch).items():
                 collected.setdefault(name, []).append(of(a))
@@ -184,7 +178,7 @@ def measure_robustness(model: nn.Module, split: str, x: Float[Tensor, "n ..."]) 
     Distances are in units of x, as the network gets it, and averaged over the inputs on which DeepFool found
     a perturbation; `deepfool_found` is their share, and without any the distances are NaN.
     """
-    with _exact_convolutions():
+    with in_full_precision():
         moved = deepfool(model, x)
     relative = moved.relative.double()
     values = {

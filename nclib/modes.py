@@ -1,9 +1,14 @@
-"""Eval mode for as long as a network is looked at, and each of its modules in its own mode afterwards."""
+"""How a network is looked at: in eval mode and in full float32 precision, and left as it was."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import nn
+from torch.backends import cuda, cudnn, mkldnn
+
+_OPERATIONS = (cuda.matmul, cudnn.conv, cudnn.rnn, mkldnn.matmul, mkldnn.conv, mkldnn.rnn)
+"""What torch may compute in fewer bits than its float32 inputs have."""
 
 
 @contextmanager
@@ -20,3 +25,41 @@ def in_eval_mode(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
+
+
+@contextmanager
+def in_full_precision() -> Iterator[None]:
+    """Float32 is multiplied and convolved in full; torch's settings are as before on leaving, after an error too.
+
+    cuDNN by default takes float32 for TF32, with 10 of the mantissa's 23 bits, and
+    `torch.set_float32_matmul_precision` lets products do so, on a CPU with bfloat16.
+    """
+    before = [operation.fp32_precision for operation in _OPERATIONS]
+    _set(["ieee"] * len(_OPERATIONS))
+    products, convolutions = torch.get_float32_matmul_precision(), _older_convolutions()
+    try:
+        # torch keeps an older set of names, and refuses to read one that contradicts the newer set.
+        _set_older("highest", False)
+        _set(["ieee"] * len(_OPERATIONS))
+        yield
+    finally:
+        _set_older(products, convolutions)
+        _set(before)  # last, for the older names write to the newer ones
+
+
+def _set(precisions: list[str]) -> None:
+    for operation, precision in zip(_OPERATIONS, precisions, strict=True):
+        operation.fp32_precision = precision
+
+
+def _set_older(products: str, convolutions: bool) -> None:
+    torch.set_float32_matmul_precision(products)
+    cudnn.allow_tf32 = convolutions
+
+
+def _older_convolutions() -> bool:
+    """Whether the older name allows TF32, asked while the newer ones do not: then a refusal means that it does."""
+    try:
+        return cudnn.allow_tf32
+    except RuntimeError:
+        return True

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from nclib import graphed, models
+from nclib import graphed, measure_model, models
 from nclib.measure import Split, measure, pooled_layers
 from nclib.training import Checkpoint, make_optimizer, train
 
@@ -190,6 +190,7 @@ def test_measuring_never_uses_tf32():
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=True):
         list(measure(model, Split("train", X, {"clean": Y}), num_classes=5))
         pooled_layers(model, X)
+        measure_model(model, [(X, Y)])
         assert seen and not any(seen)
         seen.clear()
         model(X)
@@ -334,3 +335,21 @@ def test_on_a_gpu_lbfgs_trains_as_ever(capsys):
         pass
     assert float(nn.functional.cross_entropy(model(x), y)) < before
     assert capsys.readouterr().err == ""
+
+
+@needs_gpu
+def test_on_a_gpu_somebody_elses_network_is_measured_without_tf32():
+    def measured(model, dtype):
+        return measure_model(model.to("cuda", dtype), [(X.to(dtype), Y)])
+
+    exact, precision = measured(network(), torch.float64), torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("high")
+        ours = measured(network(), torch.float32)
+        with torch.no_grad():
+            rough, model = network().cuda().eval(), network().cuda().double().eval()
+            distance = (rough(X.cuda()) - model(X.cuda().double())).abs().max()
+    finally:
+        torch.set_float32_matmul_precision(precision)
+    assert abs(ours["loss"] - exact["loss"]) < 1e-5 * exact["loss"]
+    assert distance > 1e-5  # outside, torch goes on as the script wants it

@@ -1,12 +1,13 @@
-"""Whoever looks at a network in eval mode leaves each of its modules in the mode it was in."""
+"""Whoever looks at a network sees it in eval mode and full precision, and leaves modes and settings as they were."""
 
 import pytest
 import torch
 from samplers import generator, normal
+from torch.backends import cuda, cudnn, mkldnn
 
-from nclib.measure import Split, features, flattened_layers, measure, pooled_layers
+from nclib.measure import Split, features, flattened_layers, measure, measure_robustness, pooled_layers
 from nclib.models import build
-from nclib.modes import in_eval_mode
+from nclib.modes import in_eval_mode, in_full_precision
 from nclib.robustness import deepfool
 
 X, Y = normal(12, 6), torch.arange(12) % 3
@@ -17,6 +18,8 @@ LOOKS = {
     "flattened_layers": flattened_layers,
     "deepfool": deepfool,
 }
+MEASURED = LOOKS | {"deepfool": lambda model, x: list(measure_robustness(model, "test", x))}
+"""The same, of which DeepFool alone leaves precision to its caller."""
 
 
 @pytest.fixture
@@ -57,3 +60,75 @@ def test_a_frozen_module_stays_frozen_and_the_rest_stays_in_training(model, look
     with pytest.raises(RuntimeError):
         LOOKS[look](model, X[:, :3])
     assert modes(model) == before
+
+
+OPERATIONS = (cuda.matmul, cudnn.conv, cudnn.rnn, mkldnn.matmul, mkldnn.conv, mkldnn.rnn)
+SETTINGS = {
+    "torch's own": lambda: None,
+    "TF32 products": lambda: torch.set_float32_matmul_precision("high"),
+    "bfloat16 products": lambda: torch.set_float32_matmul_precision("medium"),
+    "TF32 products on a GPU": lambda: setattr(cuda.matmul, "allow_tf32", True),
+    "no TF32 convolutions": lambda: setattr(cudnn, "allow_tf32", False),
+    "everything in TF32, by the newer name": lambda: setattr(torch.backends, "fp32_precision", "tf32"),
+    "products in TF32, by the newer name": lambda: setattr(cuda.matmul, "fp32_precision", "tf32"),
+    "exact convolutions, by the newer name": lambda: setattr(cudnn.conv, "fp32_precision", "ieee"),
+}
+
+
+def settings():
+    """What every name says, the older ones too, which may refuse to say it."""
+    found = [operation.fp32_precision for operation in OPERATIONS]
+    for ask in (torch.get_float32_matmul_precision, lambda: cuda.matmul.allow_tf32, lambda: cudnn.allow_tf32):
+        try:
+            found.append(ask())
+        except RuntimeError:
+            found.append("refused")
+    return found
+
+
+EXACT = ["ieee"] * len(OPERATIONS) + ["highest", False, False]
+
+
+@pytest.fixture
+def undone():
+    """Settings of torch are its own again afterwards."""
+    before = settings()
+    yield
+    # `cudnn.flags` writes down what it inherits
+    torch.backends.fp32_precision = cudnn.fp32_precision = "none"
+    torch.set_float32_matmul_precision("highest")
+    cudnn.allow_tf32 = True
+    for operation, precision in zip(OPERATIONS, before, strict=False):
+        operation.fp32_precision = precision
+    assert settings() == before
+
+
+@pytest.mark.usefixtures("undone")
+@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize("fails", [False, True])
+def test_float32_is_exact_within_and_as_it_was_afterwards(setting, fails):
+    SETTINGS[setting]()
+    before = settings()
+    try:
+        with in_full_precision():
+            assert settings() == EXACT
+            with cudnn.flags(enabled=True, allow_tf32=True):  # as a network's own forward pass may do
+                pass
+            if fails:
+                raise KeyError
+    except KeyError:
+        assert fails
+    assert settings() == before
+    assert before != EXACT
+
+
+@pytest.mark.usefixtures("undone")
+@pytest.mark.parametrize("look", MEASURED)
+def test_whoever_measures_a_network_of_the_book_does_so_in_full_precision(model, look):
+    torch.set_float32_matmul_precision("high")
+    seen = []
+    for module in model.modules():
+        module.register_forward_pre_hook(lambda *_: seen.append(settings()))
+    MEASURED[look](model, X)
+    assert seen and all(found == EXACT for found in seen)
+    assert settings() != EXACT

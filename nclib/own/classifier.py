@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from nclib.modes import in_eval_mode
+from nclib.modes import in_eval_mode, in_full_precision
 
 
 def classifier_named(model: nn.Module, named: nn.Module | str) -> nn.Linear:
@@ -119,7 +119,7 @@ def tapped(model: nn.Module, classifier: nn.Linear) -> Iterator[Tap]:
 
 @contextmanager
 def at_rest(model: nn.Module, device: torch.device | str | None = None) -> Iterator[torch.device]:
-    """The model in eval mode on a device, without gradients and autocast; all is as it was on leaving.
+    """The model in eval mode on a device, without gradients, autocast and TF32; all is as it was on leaving.
 
     That holds for the mode of every submodule. The device defaults to that of the model's first parameter or
     buffer. Raises ValueError for a device that is not there, or that a model spread over several is to go to.
@@ -129,7 +129,8 @@ def at_rest(model: nn.Module, device: torch.device | str | None = None) -> Itera
         raise ValueError("the model is spread over several devices: measure it there, without device=...")
     try:
         target = _moved(model, device) if device is not None else homes[0]
-        with in_eval_mode(model), torch.no_grad(), torch.autocast(target.type, enabled=False):
+        plain = torch.autocast(target.type, enabled=False)
+        with in_eval_mode(model), in_full_precision(), torch.no_grad(), plain:
             yield target
     finally:
         if device is not None:

@@ -27,7 +27,7 @@ def measure_model(
 
     The keys are those of `nclib.measure_features`, `error`, `loss`, `margin_mean`, `margin_min`,
     `mean_feature_norm_squared` and those of `nclib.streams.shape_metrics`. Features (n, d) are what the
-    classifier W (K, d), b (K,) is given in a forward pass in eval mode without autocast; everything after
+    classifier W (K, d), b (K,) is given in a forward pass in eval mode without autocast and TF32; everything after
     that is float64, the logits W h + b too. The model keeps its modes and device, and neither torch's own
     CPU generator nor the loader's moves on.
 
