@@ -156,12 +156,19 @@ def measure_directions(model: nn.Module, split: str, statistics: Mapping[str, Cl
 
 
 def measure_mse(
-    model: nn.Module, split: str, x: Tensor, y: Int[Tensor, " n"], *, num_classes: int, decay: float
+    model: nn.Module,
+    split: str,
+    x: Tensor,
+    y: Int[Tensor, " n"],
+    *,
+    labels: str = "clean",
+    num_classes: int,
+    decay: float,
 ) -> Iterator[dict]:
     """Rows of the parts of the squared error at the classifier's input, and of how equal its signals are.
 
     decay: SGD's weight decay in training by `torch.nn.functional.mse_loss` on one-hot labels, of weight and
-    bias alike; the penalty of `mse_decomposition` is K decay / 2. y: the labels trained on, none corrupted.
+    bias alike; the penalty of `mse_decomposition` is K decay / 2. y: the labels trained on, called `labels` in the rows.
 
     Raises ValueError for a class without samples.
     """
@@ -169,7 +176,7 @@ def measure_mse(
     values = mse_decomposition(stats, head_of(model), num_classes * decay / 2)
     values["snr_spread"] = float(snr_spread(stats))
     for metric, value in values.items():
-        yield {"split": split, "labels": "clean", "layer": "features", "metric": metric, "value": value}
+        yield {"split": split, "labels": labels, "layer": "features", "metric": metric, "value": value}
 
 
 def measure_robustness(model: nn.Module, split: str, x: Float[Tensor, "n ..."]) -> Iterator[dict]:

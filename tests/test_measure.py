@@ -242,6 +242,8 @@ def test_the_squared_error_is_taken_apart_at_the_classifiers_input(model, monkey
     objective = nn.functional.mse_loss(logits, nn.functional.one_hot(Y, K).double())
     objective += 0.02 / 2 * sum(p.detach().square().sum() for p in model.head.parameters())
     assert values["mse_total"] == pytest.approx(K / 2 * float(objective), rel=1e-10)
+    noisy = list(measure_mse(model, "train", X, Y, labels="noisy", num_classes=K, decay=0.02))
+    assert noisy == [row | {"labels": "noisy"} for row in rows]
     assert model.training
     with pytest.raises(ValueError, match="no sample of class 2"):
         list(measure_mse(model, "train", X[Y != 2], Y[Y != 2], num_classes=K, decay=0.02))

@@ -110,6 +110,13 @@ def test_what_else_the_grids_ask_for_trains(run, options):
     assert by_epoch(table, "bias_collapse", "test").notna().all()
 
 
+def test_the_squared_error_is_that_on_the_labels_trained_on_and_its_rows_say_so(run):
+    for noise, given in ((0.5, "noisy"), (0.0, "clean")):
+        table, _ = run(loss="mse", label_noise=noise)
+        total = tables.select(table, metric="mse_total")
+        assert set(total.labels) == set(tables.select(table, metric="snr_spread").labels) == {given}
+
+
 def test_random_labels_keep_the_size_of_every_class():
     params = terminal_phase.Params(**SMALL | {"label_noise": 1.0})
     given = terminal_phase.training_set(params)

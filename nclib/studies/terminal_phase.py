@@ -233,7 +233,7 @@ def run(params: Params, *, folder: Path, device: torch.device) -> tuple[list[dic
         if params.feature_decay:
             new += _peeled_objective(params, model, x, y, K, given)
         if params.loss == "mse":
-            new += measure_mse(model, "train", x, labels[given], num_classes=K, decay=params.weight_decay)
+            new += measure_mse(model, "train", x, y, labels=given, num_classes=K, decay=params.weight_decay)
         if epoch in layer_pauses:
             new += measure_layers(model, "train", x, labels, num_classes=K)
             new += measure_layers(model, "test", x_test, {"clean": y_test}, num_classes=K)
