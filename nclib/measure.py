@@ -168,7 +168,8 @@ def measure_mse(
     """Rows of the parts of the squared error at the classifier's input, and of how equal its signals are.
 
     decay: SGD's weight decay in training by `torch.nn.functional.mse_loss` on one-hot labels, of weight and
-    bias alike; the penalty of `mse_decomposition` is K decay / 2. y: the labels trained on, called `labels` in the rows.
+    bias alike; the penalty of `mse_decomposition` is K decay / 2. y: the labels trained on, which the rows name
+    `labels`.
 
     Raises ValueError for a class without samples.
     """

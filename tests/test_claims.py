@@ -121,6 +121,19 @@ def falls(metric, cells=CELLS["terminal_phase"], where=TRAIN):
     )
 
 
+def robust(at_start=1.0, at_the_end=1.0, cells=CELLS["terminal_phase"]):
+    """DeepFool's distances, and the shares of images that they are of."""
+    attacked = ("test", "none", "all")
+    return terminal(
+        {
+            (*attacked, "deepfool_relative_mean"): lambda v: {10: 2.0, 75: 2.0 * v},
+            (*attacked, "deepfool_found"): lambda _: {10: at_start, 75: at_the_end},
+            ("train", "none", "all", "deepfool_relative_mean"): lambda _: {75: DECOY},
+        },
+        cells,
+    )
+
+
 def at_end(metric, cells=CELLS["terminal_phase"], where=TRAIN):
     return terminal(
         {(*where, metric): lambda v: {10: DECOY, 75: v}, (*TEST, metric): lambda v: {75: DECOY}}, cells
@@ -689,12 +702,11 @@ def of_papyan(prefix: str, cells: Sequence) -> dict[str, Case]:
         "nc2-reached": "nc2_etf_means", "nc2-reached-classifiers": "nc2_etf_weights",
         "nc3-reached": "nc3_frobenius", "nc4": "nc4_mismatch",
     }  # fmt: skip
-    attacked = falls("deepfool_relative_mean", cells, where=("test", "none", "all"))
     cases = {
         **{name: Case(falls(metric, cells), metric) for name, metric in fall.items()},
         **{name: Case(at_end(metric, cells), metric) for name, metric in end.items()},
         "generalisation": Case(rises("error", cells), "error"),
-        "robustness": Case(attacked, "deepfool_relative_mean"),
+        "robustness": Case(robust(cells=cells), "deepfool_relative_mean"),
     }
     return {f"{prefix}-{name}": case for name, case in cases.items()}
 
@@ -1780,3 +1792,11 @@ def test_a_change_point_is_where_the_second_constant_begins():
     assert feature_dimension.changepoint(step + 0.1 * np.sin(step.index)) == 9
     smooth = pd.Series({d: 10 / d for d in range(2, 17)})
     assert feature_dimension.changepoint(smooth) == 5, "early in its fall"
+
+
+@pytest.mark.parametrize("shares", [(0.989, 1.0), (1.0, 0.989)])
+def test_distances_of_fewer_than_99_in_100_images_decide_nothing(shares):
+    claim = claims.get("papyan2020-robustness")
+    verdict = claim.judge(robust(*shares)([1.2, 1.21, 1.22]))
+    assert str(verdict) == "inconclusive: DeepFool moved 98.9% of the images of a run, not 99%"
+    assert claim.judge(robust(0.991, 0.99)([1.2, 1.21, 1.22])).status == "supported"

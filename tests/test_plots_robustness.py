@@ -30,6 +30,7 @@ def table():
         for epoch in ATTACKED[seed]:
             rows.append((seed, epoch, "test", "none", "all", "deepfool_relative_mean", distance(seed, epoch)))
             rows.append((seed, epoch, "train", "none", "all", "deepfool_relative_mean", 77.0))
+            rows.append((seed, epoch, "test", "none", "all", "deepfool_found", 1 - epoch / 1000))
     names = ["seed", "epoch", "split", "labels", "layer", "metric", "value"]
     frame = pd.DataFrame(rows, columns=names)
     return frame.assign(run=frame.seed.map("run{}".format), **PARAMS)
@@ -58,9 +59,20 @@ def test_gains_are_from_each_seeds_own_first_epoch_without_error_to_the_last(tab
     assert gains.loc[2, "accuracy (%), at the end"] == pytest.approx(85.0)
 
 
-def test_runs_that_were_not_attacked_have_no_distances(table):
+def test_how_many_images_the_distances_are_of_stands_beside_them(table):
+    gains = robustness.gains(table)
+    assert gains["share moved, then"].tolist()[:2] == pytest.approx([0.99, 0.98])
+    assert gains["share moved, at the end"].tolist() == pytest.approx([0.97] * 3)
+    assert "share moved, gain" not in gains
+
+
+def test_runs_that_were_not_attacked_have_no_distances_but_the_same_accuracy(table):
+    errors = table[table.metric == "error"]
     with pytest.raises(KeyError, match="attacked > 0"):
-        robustness.distances(table[table.metric == "error"])
+        robustness.distances(errors)
+    gains = robustness.gains(errors)
+    assert list(gains)[1:] == ["accuracy (%), then", "accuracy (%), at the end", "accuracy (%), gain"]
+    pd.testing.assert_frame_equal(gains, robustness.gains(table)[list(gains)])
 
 
 def test_a_mean_comes_with_its_interval_and_n_or_says_that_there_is_none():

@@ -1,5 +1,7 @@
 """Papyan, Han & Donoho (2020): what happens after the training error has vanished."""
 
+import pandas as pd
+
 from nclib.claims.terminal_phase import (
     PROTOCOL_SCALE,
     SMALL,
@@ -10,12 +12,23 @@ from nclib.claims.terminal_phase import (
     falls,
     largest,
     main_runs,
-    through,
 )
 from nclib.claims.terminal_phase import claim as _claim
-from nclib.claims.verdict import Claim
+from nclib.claims.verdict import (
+    Claim,
+    Missing,
+    Verdict,
+    by_seed,
+    final_epoch,
+    judged,
+    mean_over_seeds,
+    per_run,
+    terminal_epoch,
+)
 
 ATTACKED = {"split": "test", "labels": "none", "layer": "all"}
+MOVED = 0.99
+"""Share of the attacked images that DeepFool must move over a boundary: distances are a mean over these alone."""
 
 _OTHERS = {
     "vgg11": ("VGG-11", main_runs(PROTOCOL_SCALE, SMALL, architecture="vgg11")),
@@ -28,6 +41,22 @@ _OTHERS = {
 """The two other families of networks, on which the same is claimed."""
 _LATE = ("loss", "nc2-equiangular-classifiers", "nc2-reached-classifiers", "nc3-reached")
 """Claims on the first network whose predicates were committed when its smaller runs were recorded."""
+
+
+def _farther(runs: Runs):
+    """Judge DeepFool's distance at the last epoch over that at the first one of zero training error."""
+
+    @judged
+    def judge(table: pd.DataFrame) -> Verdict:
+        rows = runs(table)
+        epochs = terminal_epoch(rows), final_epoch(rows)
+        start, end = (per_run(rows, "deepfool_relative_mean", at, **ATTACKED) for at in epochs)
+        least = min(per_run(rows, "deepfool_found", at, **ATTACKED).min() for at in epochs)
+        if least < MOVED:
+            raise Missing(f"DeepFool moved {least:.1%} of the images of a run, not {MOVED:.0%}")
+        return mean_over_seeds(by_seed(end / start, rows), ratio=True, above=1.0)
+
+    return judge
 
 
 def _claims(runs: Runs, architecture: str = "", name: str = "") -> tuple[Claim, ...]:
@@ -110,7 +139,7 @@ def _claims(runs: Runs, architecture: str = "", name: str = "") -> tuple[Claim, 
         claim(
             "robustness", "Training on through the terminal phase improves adversarial robustness.",
             "abstract; fig. 8", f"mean ‖r(x)‖/‖x‖ of DeepFool on test images, {THROUGH}", "above 1",
-            through("deepfool_relative_mean", runs, ATTACKED, above=1.0),
+            _farther(runs),
         ),
     )  # fmt: skip
 

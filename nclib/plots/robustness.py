@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 
 from nclib import tables
 from nclib.plots.style import COLOURS, half_width, interval
-from nclib.plots.terminal_phase import at_epoch, epochs, last_epoch, onset
+from nclib.plots.terminal_phase import epochs, last_epoch, onset, seeds_by_epochs
 
 ATTACKED = {"split": "test", "layer": "all", "labels": "none"}
 
@@ -39,26 +39,26 @@ def robustness(table: pd.DataFrame, ax: Axes) -> Axes:
 
 
 def gains(table: pd.DataFrame) -> pd.DataFrame:
-    """By seed: test accuracy and DeepFool distance at the first epoch of zero training error, at the end, and the gain.
+    """By seed: test accuracy at the first epoch of zero training error, at the end, and the gain.
 
-    NaN for a seed that never reaches zero training error; accuracy in per cent of the test images.
+    Of runs that were attacked the same of DeepFool's distance, and the share of images that it moved over a
+    boundary, over which that is the mean. NaN for a seed that never reaches zero training error; accuracy in per
+    cent of the test images.
     """
-    start, end, found = onset(table), last_epoch(table), distances(table)
-    rows = {}
-    for seed in found.index:
-        begins = start[seed]
-        before, after = (
-            100 * (1 - at_epoch(table, "error", e, split="test")[seed]) if pd.notna(e) else float("nan")
-            for e in (begins, end)
+    start, end = onset(table), last_epoch(table)
+    columns = {"first zero-error epoch": start}
+    measures = {"accuracy (%)": 100 * (1 - seeds_by_epochs(table, "error", split="test"))}
+    if not tables.select(table, metric="deepfool_found", **ATTACKED).empty:
+        measures |= {"‖r‖/‖x‖": distances(table), "share moved": distances(table, "deepfool_found")}
+    for name, found in measures.items():
+        then, now = (
+            pd.Series({seed: found.loc[seed].get(epoch[seed], np.nan) for seed in found.index})
+            for epoch in (start, dict.fromkeys(found.index, end))
         )
-        closer = found.loc[seed].get(begins, float("nan"))
-        further = found.loc[seed, end]
-        rows[seed] = (begins, before, after, after - before, closer, further, further - closer)
-    columns = ["first zero-error epoch"]
-    columns += [
-        f"{name}, {when}" for name in ("accuracy (%)", "‖r‖/‖x‖") for when in ("then", "at the end", "gain")
-    ]
-    return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("seed")
+        columns |= {f"{name}, then": then, f"{name}, at the end": now}
+        if name != "share moved":
+            columns[f"{name}, gain"] = now - then
+    return pd.DataFrame(columns).rename_axis("seed")
 
 
 def mean_with_interval(values: pd.Series, *, log: bool = False) -> str:
