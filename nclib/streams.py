@@ -15,6 +15,8 @@ from nclib.stats import ClassStats, missing_classes
 
 Batches = Iterator[tuple[Tensor, Tensor]]
 """Features (n, d) and labels (n,), batch after batch."""
+FEWEST_ROWS = 1000
+"""What a batch is gathered to at least: the book's own batches, which so stay as they are."""
 
 
 def measure_stream(
@@ -28,19 +30,21 @@ def measure_stream(
     """Error, loss, margins and every NC metric of features that are read twice in batches; their statistics.
 
     `passes` begins a pass over the batches, which must give the same samples each time, in whatever order. Memory
-    is that of a few d x d and K x d matrices, for any number of samples. `reference` adds what is measured against
-    *training* means, as in `measure.Split`; `names` are what messages call the classes.
+    is that of a few d x d and K x d matrices and of `gathered` features, for any number of samples. `reference` adds
+    what is measured against *training* means, as in `measure.Split`; `names` are what messages call the classes.
 
     Raises ValueError for a class without samples, a pass without any, and passes of different length.
     """
+    rows = max(num_classes, FEWEST_ROWS)
     stats, classified, directions = sums(
         (ClassStats.of(H, y, num_classes), Classification.of(head, H, y), Directions.of(H, y, num_classes))
-        for H, y in passes()
+        for H, y in gathered(passes(), rows)
     )
     if (stats.n == 0).any():
         raise ValueError(missing_classes(stats.n, names))
     decisions, *against = sums(
-        (nc.Decisions.of(stats, head, H, y), *_against(reference, head, H, y)) for H, y in passes()
+        (nc.Decisions.of(stats, head, H, y), *_against(reference, head, H, y))
+        for H, y in gathered(passes(), rows)
     )
     if decisions.N != stats.N:
         raise ValueError(
@@ -81,6 +85,33 @@ def classification(head: nc.Head, batches: Batches) -> dict[str, float]:
     """Error, loss and margins alone: what there is to measure where a class has no sample."""
     (classified,) = sums((Classification.of(head, H, y),) for H, y in batches)
     return classified.metrics()
+
+
+def gathered(batches: Batches, rows: int) -> Batches:
+    """The same samples in the same order, in batches of at least this many; only the last may have fewer.
+
+    Adding the statistics of K classes costs K d^2 operations however few samples are added, so that small batches of
+    many classes would cost more in sums than in features. In memory are the features of fewer than `rows` samples and
+    one batch, and while they are joined, twice.
+    """
+    held: list[tuple[Tensor, Tensor]] = []
+    count = 0
+    for H, y in batches:
+        if not held and len(H) >= rows:
+            yield H, y
+            continue
+        held.append((H.clone(), y.clone()))  # the next batch may come in the same memory
+        count += len(H)
+        if count >= rows:
+            yield _joined(held)
+            held, count = [], 0
+    if held:
+        yield _joined(held)
+
+
+def _joined(batches: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    H, y = zip(*batches, strict=True)
+    return torch.cat(H), torch.cat(y)
 
 
 def sums(items: Iterator[tuple]) -> tuple:

@@ -1,14 +1,20 @@
 """How much memory `nclib.measure_model` takes on data that does not fit in it; prints a table, asserts the bound.
 
 Each case is a process of its own: its peak of resident memory, less the peak after torch and nclib were loaded
-and the model was built. `README.md` here holds the figures.
+and the model was built. How long small batches of many classes take, gathered and as they come, stands beside it.
+`README.md` here holds the figures.
 """
 
 import subprocess
 import sys
 from pathlib import Path
+from time import process_time
 
 import pytest
+import torch
+
+from nclib.stats import ClassStats
+from nclib.streams import FEWEST_ROWS, gathered, sums
 
 BOUND = 1000
 """MB: what a laptop has to spare."""
@@ -57,3 +63,29 @@ def test_the_peak_of_memory_stays_below_the_bound(N, d, K, capsys):
     n = N / K
     assert ratio == pytest.approx((n - 1) / (n + 1) * K / (K - 1), rel=0.05)
     assert megabytes < BOUND
+
+
+def test_small_batches_of_many_classes_are_gathered(capsys):
+    N, d, K, batch = 2000, 2048, 1000, 64
+    g = torch.Generator().manual_seed(0)
+    y = torch.randint(K, (N,), generator=g)
+    H = torch.randn(K, d, generator=g)[y] + torch.randn(N, d, generator=g)
+    routes = {
+        f"gathered to {FEWEST_ROWS}": lambda cut: gathered(cut, FEWEST_ROWS),
+        "as they come": lambda cut: cut,
+    }
+    found, seconds = [], []
+    for name, route in routes.items():
+        begun = process_time()
+        cut = zip(H.split(batch), y.split(batch), strict=True)
+        found += sums((ClassStats.of(h, labels, K),) for h, labels in route(cut))
+        seconds.append(process_time() - begun)
+        with capsys.disabled():
+            print(
+                f"\nN = {N}, d = {d}, K = {K}, batches of {batch} {name}: {seconds[-1]:.2f} CPU seconds",
+                end="",
+            )
+    with capsys.disabled():
+        print(f", {seconds[1] / seconds[0]:.1f} times as many")
+    torch.testing.assert_close(found[0].mu, found[1].mu, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(found[0].S_W, found[1].S_W, rtol=1e-10, atol=1e-10)
