@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from collections import UserDict
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,83 @@ def test_labels_may_be_of_any_integer_type(model, dtype):
     assert_same(measure_model(model, data, classes=CLASSES), measure_model(model, loader(), classes=CLASSES))
 
 
+# Batches of other forms
+
+
+class TwoViews(ConvNet):
+    """A model of two arguments, the second nested, as models of text take their masks."""
+
+    def forward(self, pixels, more=None, scale=1.0):
+        return super().forward(pixels if more is None else pixels + more["noise"][0] * scale)
+
+
+def noise():
+    return 0.3 * normal(*images()[0].shape, seed=6)
+
+
+def as_batches(form):
+    """The data of `loader(shuffle=False)` with noise beside the images, batch by batch in this form."""
+    x, y = images()
+    return [form(*parts) for parts in zip(x.split(8), noise().split(8), y.split(8), strict=True)]
+
+
+FORMS = {
+    "a mapping": (lambda x, n, y: {"pixels": x, "more": {"noise": [n]}, "labels": y}, {}),
+    "its other name": (
+        lambda x, n, y: {"label": y.numpy(), "more": {"noise": (n,)}, "pixels": x.numpy()},
+        {},
+    ),
+    "a mapping that is no dict": (
+        lambda x, n, y: UserDict(targets=y, pixels=x, more=UserDict(noise=[n]), scale=1.0),
+        {},
+    ),
+    "a tuple of arguments": (lambda x, n, y: ((x, {"noise": [n]}), y), {}),
+    "a list of arguments": (lambda x, n, y: [[x, {"noise": (n,)}, 1.0], y, "a name"], {}),
+    "labels first": (
+        lambda x, n, y: (y, x, n),
+        {"unpack": lambda batch: ((batch[1], {"noise": [batch[2]]}), batch[0])},
+    ),
+    "labels by another name": (
+        lambda x, n, y: {"image": x, "noise": n, "kind": y},
+        {"unpack": lambda b: ({"pixels": b["image"], "more": {"noise": [b["noise"]]}}, b["kind"])},
+    ),
+}
+
+
+@pytest.fixture
+def two_views(model):
+    other = TwoViews().double()
+    other.load_state_dict(model.state_dict())
+    return other
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_batches_of_any_form_reach_the_model(model, two_views, form):
+    make, options = FORMS[form]
+    x, y = images()
+    expected = measure_model(model, loader(x + noise(), y, shuffle=False), classes=CLASSES)
+    assert measure_model(two_views, as_batches(make), classes=CLASSES, **options) == expected
+    without = measure_model(model, loader(shuffle=False), classes=CLASSES)
+    assert_far_from_zero(abs(expected["loss"] - without["loss"]), 1e-6)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("form", FORMS)
+def test_batches_of_any_form_reach_the_model_on_a_gpu(two_views, form):
+    make, options = FORMS[form]
+    options = options | {"classes": CLASSES}
+    values = measure_model(two_views, as_batches(make), **options)
+    assert_same(measure_model(two_views, as_batches(make), device="cuda", **options), values, 1e-9)
+
+
+@pytest.mark.parametrize(
+    "unpack", [lambda batch: batch[0], lambda batch: (*batch, 0), lambda batch: [*batch]]
+)
+def test_a_function_that_gives_no_pair_is_refused(model, unpack):
+    with pytest.raises(ValueError, match=r"unpack must return \(inputs, labels\), got a (Tensor|tuple|list)"):
+        measure_model(model, loader(), classes=CLASSES, unpack=unpack)
+
+
 def test_the_labels_default_to_the_rows_numbers(model):
     x, y = images()
     renumbered = loader(x, torch.searchsorted(LABELS, y))
@@ -129,6 +207,8 @@ def test_a_class_without_samples_is_named_and_the_others_can_be_measured(model):
         ({3: 0, 7: 3}, re.escape("their rows lie in [0, 3)")),
         ({3: 0}, "at least two classes, got 1"),
         ([1], "at least two classes, got 1"),
+        (["a", "b", "c"], "classes must be labels, which are integers, got 'a'"),
+        ({3: 0, 7: 1.5}, "classes must be labels, which are integers, got 1.5"),
     ],
 )
 def test_classes_that_fit_no_rows_are_refused(model, classes, message):
@@ -239,6 +319,13 @@ class Shrinking(Once):
         (list, "gave no samples"),
         (lambda: DataLoader(images()[0], batch_size=8), "must give .inputs, labels., got a Tensor"),
         (lambda: [(images()[0],)], "must give .inputs, labels., got a tuple"),
+        (
+            lambda: [{"x": images()[0], "kind": images()[1]}],
+            "has x, kind, where one of labels, label, targets",
+        ),
+        (lambda: [{"labels": images()[1], "label": images()[1]}], "has labels, label, where one of"),
+        (lambda: [("an image", images()[1])], "inputs must be a tensor, or a tuple or mapping .*, got a str"),
+        (lambda: [(images()[0], ["cat"] * 61)], "labels must be integers .n,., got a list of others"),
         (lambda: [(images()[0], images()[1].float())], "labels must be integers .n,., got torch.float32"),
         (lambda: [(images()[0], images()[1][:, None])], r"got torch.int64 \(61, 1\)"),
         (lambda: [(images()[0], images()[1][:-1])], "gives 60 labels to 61 rows of features"),

@@ -23,14 +23,14 @@ def classifier_named(model: nn.Module, named: nn.Module | str) -> nn.Linear:
     return chosen
 
 
-def last_classifier(model: nn.Module, inputs: Tensor) -> nn.Linear:
-    """The last `nn.Linear` of `model.modules()` that a forward pass calls.
+def last_classifier(model: nn.Module, /, *args: object, **kwargs: object) -> nn.Linear:
+    """The last `nn.Linear` of `model.modules()` that a forward pass with these arguments calls.
 
     Raises ValueError, with the names to choose from, when the forward pass calls none, or calls another one
     last: then it is not clear which one the logits come from.
     """
     linear = _linear(model)
-    called = _called(model, inputs, linear)
+    called = _called(model, linear, args, kwargs)
     candidates = {name: m for name, m in linear.items() if any(m is c for c in called)}
     if not candidates:
         raise ValueError(f"the forward pass calls no nn.Linear of the model, which has {_listed(linear)}")
@@ -52,12 +52,14 @@ def _linear(model: nn.Module) -> dict[str, nn.Linear]:
     return linear
 
 
-def _called(model: nn.Module, inputs: Tensor, linear: Mapping[str, nn.Linear]) -> list[nn.Module]:
+def _called(
+    model: nn.Module, linear: Mapping[str, nn.Linear], args: tuple, kwargs: Mapping[str, object]
+) -> list[nn.Module]:
     """Those that one forward pass calls, in the order of the calls."""
     called: list[nn.Module] = []
     handles = [m.register_forward_pre_hook(lambda module, _: called.append(module)) for m in linear.values()]
     try:
-        model(inputs)
+        model(*args, **kwargs)
     finally:
         for handle in handles:
             handle.remove()
@@ -85,13 +87,13 @@ class Tap:
         """The forward pre-hook: it keeps the classifier's input and changes nothing."""
         self._taken.append(args[0] if args else kwargs["input"])
 
-    def features(self, inputs: Tensor) -> Float[Tensor, "n d"]:
-        """The classifier's input for one batch.
+    def features(self, /, *args: object, **kwargs: object) -> Float[Tensor, "n d"]:
+        """The classifier's input for one batch, which the model is called with.
 
         Raises ValueError when the classifier is not called exactly once, or is given anything but (n, d).
         """
         self._taken.clear()
-        self._model(inputs)
+        self._model(*args, **kwargs)
         if len(self._taken) != 1:
             raise ValueError(
                 f"the forward pass calls the classifier {len(self._taken)} times: its input is the features only "

@@ -2,14 +2,16 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from operator import index
 
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
 from nclib.metrics.nc import Head
+from nclib.own.batches import Unpack, inputs_and_labels, unpacked
 from nclib.own.classifier import Tap, at_rest, classifier_named, last_classifier, tapped
-from nclib.stats import ClassStats, as_tensor
+from nclib.stats import ClassStats
 from nclib.streams import measure_stream
 
 Classes = Sequence[int] | Mapping[int, int]
@@ -22,6 +24,7 @@ def measure_model(
     classifier: nn.Module | str | None = None,
     classes: Classes | None = None,
     device: torch.device | str | None = None,
+    unpack: Unpack = inputs_and_labels,
 ) -> dict[str, float]:
     """Every neural-collapse metric of a model on data, with its error, loss (nats) and margins.
 
@@ -31,20 +34,24 @@ def measure_model(
     that is float64, the logits W h + b too. The model keeps its modes and device, and neither torch's own
     CPU generator nor the loader's moves on.
 
-    loader: gives (inputs, labels), or tuples that begin so; it is read twice, in the same order wherever torch
-    draws it. What it augments is measured augmented, what `drop_last` leaves out is not measured.
+    loader: gives (inputs, labels), or tuples that begin so, or mappings whose labels are called `labels`, `label`,
+    `targets` or `target`, as Hugging Face's; it is read twice, in the same order wherever torch draws it. What it
+    augments is measured augmented, what `drop_last` leaves out is not measured.
     classifier: the `nn.Linear` or its dotted name; by default the last of the model's modules that a forward
     pass calls, if it is also called last.
     classes: the labels that the K rows stand for, one each (default 0 to K-1). Fewer measure only these
     classes, samples and rows, as `measure_features(classes=...)` does; where labels are not row numbers, that
     is written as a mapping of label to row: `{3: 0, 11: 2}`.
     device: where to measure; by default where the model is.
+    unpack: a function from a batch to (inputs, labels), for batches of any other form. The model is called with inputs
+    that are a tensor or array, with each of a tuple or list (`model(*inputs)`), or by name with those of a mapping
+    (`model(**inputs)`); whatever tensors are in them, however deep, are moved to the device.
 
-    Raises ValueError saying which: data that can be read only once or changes its length, a label without
-    a row, a class without samples, no classifier or several, features that are not (n, d), a value that is
-    not finite.
+    Raises ValueError saying which: data that can be read only once or changes its length, a batch whose inputs and
+    labels cannot be told apart, a label without a row, a class without samples, no classifier or several, features
+    that are not (n, d), a value that is not finite.
     """
-    chosen = {"classifier": classifier, "classes": classes, "device": device}
+    chosen = {"classifier": classifier, "classes": classes, "device": device, "unpack": unpack}
     return measure_with_statistics(model, loader, **chosen)[0]
 
 
@@ -55,6 +62,7 @@ def measure_with_statistics(
     classifier: nn.Module | str | None = None,
     classes: Classes | None = None,
     device: torch.device | str | None = None,
+    unpack: Unpack = inputs_and_labels,
     reference: ClassStats | None = None,
 ) -> tuple[dict[str, float], ClassStats]:
     """What `measure_model` does, and the class statistics; `reference` are those of the training data.
@@ -71,7 +79,8 @@ def measure_with_statistics(
         if classifier is not None:
             found = classifier_named(model, classifier)
         else:
-            found = last_classifier(model, _first_inputs(loader, target))
+            args, kwargs, _ = unpacked(_first(loader), target, unpack)
+            found = last_classifier(model, *args, **kwargs)
         rows = _rows_by_label(classes, len(found.weight))
         names = sorted(rows)
         head = _head(found, [rows[label] for label in names])
@@ -80,7 +89,7 @@ def measure_with_statistics(
 
             def passes() -> Iterator[tuple[Tensor, Tensor]]:
                 rewind()
-                return _features(tap, loader, target, known, every_row=len(rows) == len(found.weight))
+                return _features(tap, loader, target, unpack, known, every_row=len(rows) == len(found.weight))
 
             return measure_stream(head, passes, num_classes=len(rows), reference=reference, names=names)
 
@@ -106,28 +115,25 @@ def _same_draws(loader: Iterable) -> Iterator[Callable[[], None]]:
         rewind()
 
 
-def _first_inputs(loader: Iterable, device: torch.device) -> Tensor:
+def _first(loader: Iterable) -> object:
     for batch in loader:
-        return _unpacked(batch)[0].to(device)
+        return batch
     raise ValueError("the loader is empty: there are no samples")
 
 
-def _unpacked(batch: object) -> tuple[Tensor, Tensor]:
-    if not isinstance(batch, list | tuple) or len(batch) < 2:
-        raise ValueError(f"the loader must give (inputs, labels), got a {type(batch).__name__}")
-    inputs, labels = as_tensor(batch[0]), as_tensor(batch[1])
-    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool or labels.ndim != 1:
-        raise ValueError(f"labels must be integers (n,), got {labels.dtype} {tuple(labels.shape)}")
-    return inputs, labels.long()
-
-
 def _features(
-    tap: Tap, loader: Iterable, device: torch.device, known: Int[Tensor, " K"], *, every_row: bool
+    tap: Tap,
+    loader: Iterable,
+    device: torch.device,
+    unpack: Unpack,
+    known: Int[Tensor, " K"],
+    *,
+    every_row: bool,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Features with renumbered labels, batch by batch, without the samples of classes left out."""
     for batch in loader:
-        inputs, labels = _unpacked(batch)
-        H, labels = tap.features(inputs.to(device)).to(known.device), labels.to(known.device)
+        args, kwargs, labels = unpacked(batch, device, unpack)
+        H, labels = tap.features(*args, **kwargs).to(known.device), labels.to(known.device)
         if len(H) != len(labels):
             raise ValueError(f"the loader gives {len(labels)} labels to {len(H)} rows of features: one each")
         y, keep = _renumbered(labels, known)
@@ -152,9 +158,9 @@ def _renumbered(
 def _rows_by_label(classes: Classes | None, K: int) -> dict[int, int]:
     """Label to row of the classifier, of the classes to be measured."""
     if isinstance(classes, Mapping):
-        pairs = [(int(label), int(row)) for label, row in classes.items()]
+        pairs = [(_whole(label), _whole(row)) for label, row in classes.items()]
     else:
-        labels = range(K) if classes is None else [int(c) for c in classes]
+        labels = range(K) if classes is None else [_whole(label) for label in classes]
         pairs = list(zip(labels, labels if len(labels) < K else range(K), strict=False))
         if len(labels) > K or not all(0 <= row < K for _, row in pairs):
             raise ValueError(
@@ -171,6 +177,13 @@ def _rows_by_label(classes: Classes | None, K: int) -> dict[int, int]:
     if len(rows) < 2:
         raise ValueError(f"neural collapse needs at least two classes, got {len(rows)}")
     return rows
+
+
+def _whole(number: object) -> int:
+    try:
+        return index(number)
+    except TypeError:
+        raise ValueError(f"classes must be labels, which are integers, got {number!r}") from None
 
 
 def _head(classifier: nn.Linear, rows: list[int]) -> Head:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from nclib import tables
+from nclib.own.batches import Unpack, inputs_and_labels
 from nclib.own.measuring import Classes, measure_with_statistics
 
 
@@ -35,6 +36,7 @@ class Trajectory:
         classifier: nn.Module | str | None = None,
         classes: Classes | None = None,
         device: torch.device | str | None = None,
+        unpack: Unpack = inputs_and_labels,
         run: str = "mine",
         seed: int = 0,
     ) -> None:
@@ -43,7 +45,7 @@ class Trajectory:
             raise ValueError("there is nothing to measure on: name a loader for each split")
         self._model = model
         self._loaders = dict(sorted(loaders.items(), key=lambda item: item[0] != "train"))
-        self._options = {"classifier": classifier, "classes": classes, "device": device}
+        self._options = {"classifier": classifier, "classes": classes, "device": device, "unpack": unpack}
         self._run, self._seed = run, seed
         self._measured: dict[int, dict[str, dict[str, float]]] = {}
 
