@@ -139,6 +139,14 @@ def simplex_points(
     return {"points_means": means / a, "points_weights": weights / b, "points_features": features / a}
 
 
+def simplex_picture(
+    mu: Float[Tensor, "K d"], W: Float[Tensor, "K d"], H: Num[Tensor, "m d"]
+) -> dict[str, Tensor]:
+    """What is drawn of an epoch: `means` and `weights` (K, d) in float32, and `simplex_points` in float16."""
+    points = {name: value.half() for name, value in simplex_points(mu, W, H).items()}
+    return {"means": mu.float(), "weights": W.float()} | points
+
+
 def one_vs_rest_margin(V: Float[Tensor, "K d"]) -> float:
     r"""The smallest distance of one row's direction from the convex hull of all others' directions.
 

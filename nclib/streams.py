@@ -114,6 +114,22 @@ def _joined(batches: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     return torch.cat(H), torch.cat(y)
 
 
+def first_of_each(batches: Batches, num_classes: int, per_class: int) -> tuple[Tensor, Tensor]:
+    """The first samples of each class, at most this many, in order of classes; no batch after the last is read."""
+    held: list[tuple[Tensor, Tensor]] = []
+    count = [0] * num_classes
+    for H, y in batches:
+        for k in y.unique().tolist():
+            rows = (y == k).nonzero().flatten()[: per_class - count[k]]
+            held.append((H[rows], y[rows]))
+            count[k] += len(rows)
+        if min(count) == per_class:
+            break
+    H, y = _joined(held)
+    order = y.argsort(stable=True)
+    return H[order], y[order]
+
+
 def sums(items: Iterator[tuple]) -> tuple:
     """Tuples of what adds up, added element by element. Raises ValueError when there is none."""
     total = next(items, None)

@@ -31,7 +31,10 @@ LAYOUT = {
     "streams": (("geometry", "metrics", "stats"), ("torch", "jaxtyping")),
     "measure": (("geometry", "metrics", "modes", "robustness", "stats", "streams"), ("torch", "jaxtyping")),
     "tables": ((), ("pandas",)),
-    "own": (("metrics", "modes", "stats", "streams", "tables"), ("torch", "jaxtyping", "pandas")),
+    "own": (
+        ("geometry", "metrics", "modes", "stats", "streams", "tables"),
+        ("torch", "jaxtyping", "numpy", "pandas"),
+    ),
     "provenance": ((), ()),
     "runs": (("provenance", "tables"), ("numpy", "pandas")),
     "publication": (("runs", "tables"), ("pandas",)),

@@ -21,6 +21,7 @@ from nclib.geometry import (
     simplex_axes,
     simplex_etf,
     simplex_gram,
+    simplex_picture,
     simplex_points,
 )
 
@@ -252,6 +253,16 @@ def test_what_has_not_collapsed_does_not_lie_on_the_vertices():
     assert_far_from_zero((turned["points_weights"] - vertices(6)).abs().max(), 0.1)
     noisy = simplex_points(mu, W, H + normal(18, 20, seed=4))
     assert_far_from_zero((noisy["points_features"] - vertices(6).repeat_interleave(3, 0)).abs().max(), 0.1)
+
+
+def test_a_picture_is_means_classifiers_and_points_to_their_digits():
+    mu, W, H = collapsed(6, 20)
+    picture, points = simplex_picture(mu, W, H + normal(18, 20)), simplex_points(mu, W, H + normal(18, 20))
+    assert torch.equal(picture.pop("means"), mu.float()) and torch.equal(picture.pop("weights"), W.float())
+    assert {value.dtype for value in picture.values()} == {torch.float16}
+    for name, value in points.items():
+        torch.testing.assert_close(picture.pop(name).double(), value, rtol=1e-3, atol=1e-6)
+    assert picture == {}
 
 
 @pytest.mark.parametrize(("K", "d"), [(7, 3), (7, 6), (7, 30)])

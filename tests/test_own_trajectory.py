@@ -4,13 +4,15 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
 import torch
-from asserts import assert_far_from_zero
+from asserts import assert_far_from_zero, assert_vanishes
 from own_networks import LABELS, features_in_eval_mode, images, loader, trained_a_little
+from samplers import normal
 from torch import nn
 
 import nclib
 from nclib import plots, tables
-from nclib.plots import anatomy, terminal_phase
+from nclib.geometry import simplex_points
+from nclib.plots import anatomy, animation, terminal_phase
 
 CLASSES = LABELS.tolist()
 EPOCHS = 4
@@ -132,3 +134,83 @@ def test_a_figure_of_hidden_layers_finds_none(watch):
     with pytest.raises(KeyError, match="of hidden layers"):
         anatomy.layers(watch.table, "nc1_trace_ratio", ax)
     plt.close("all")
+
+
+# Pictures
+
+Y4 = torch.arange(90) % 4
+X4 = normal(90, 6, seed=1) + normal(4, 6, seed=2)[Y4]
+
+
+def four_classes():
+    """A network of four classes, which a tetrahedron has corners for."""
+    model = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 4)).double()
+    with torch.no_grad():
+        for i, p in enumerate(model.parameters()):
+            p.copy_(normal(*p.shape, seed=i))
+    return model
+
+
+def pictured(epochs=(3, 1, 2), **options):
+    model, data = four_classes(), [(X4[:50], Y4[:50]), (X4[50:], Y4[50:])]
+    watch = nclib.Trajectory(model, {"test": [(X4, Y4)], "train": data}, pictures=True, **options)
+    for epoch in epochs:
+        with torch.no_grad():
+            model[2].weight.add_(0.1 * epoch)
+        watch.measure(epoch)
+    return model, watch
+
+
+def test_pictures_are_of_the_training_means_classifiers_and_first_features():
+    model, watch = pictured(epochs=(1, 2))
+    arrays = watch.arrays
+    with torch.no_grad():
+        H = model[:2](X4)
+    mu = torch.stack([H[k == Y4].mean(0) for k in range(4)])
+    shown = torch.cat([(k == Y4).nonzero().flatten()[:20] for k in range(4)])
+    assert arrays["feature_labels"].tolist() == Y4[shown].tolist()
+    assert_vanishes(abs(arrays["means"][-1] - mu.numpy()).max(), 1e-6)
+    weights = model[2].weight.detach()
+    assert_vanishes(abs(arrays["weights"][-1] - weights.numpy()).max(), 1e-6)
+    for name, expected in simplex_points(mu, weights, H[shown]).items():
+        assert_vanishes(abs(arrays[name][-1] - expected.numpy()).max(), 1e-2)
+        assert arrays[name].dtype == "float16"
+    assert_far_from_zero(abs(arrays["weights"][0] - arrays["weights"][1]).max())
+    errors = tables.select(watch.table, metric="error", split="train").sort_values("epoch").value
+    assert arrays["error"].tolist() == errors.tolist()
+
+
+def test_pictures_are_in_order_of_epochs_and_drawn_by_the_books_figures():
+    _, watch = pictured()
+    arrays = watch.arrays
+    assert arrays["epochs"].tolist() == [1, 2, 3]
+    in_order = pictured(epochs=(3,))[1].arrays
+    assert (arrays["weights"][-1] == in_order["weights"][0]).all()
+    drawn = animation.slider(arrays, names=["a", "b", "c", "d"], classes=(0, 1, 2, 3))
+    assert "at epochs 1, 2, 3" in drawn.text
+    _, axes = plots.figure(1, 4)
+    terminal_phase.grams(dict(zip(arrays["epochs"].tolist(), arrays["means"], strict=True)), axes)
+    plt.close("all")
+
+
+def test_numbers_and_training_are_the_same_with_pictures():
+    (with_them, drawn), (without, plain) = trained(pictures=True), trained()
+    pd.testing.assert_frame_equal(drawn.table, plain.table)
+    weights = without.state_dict()
+    assert all(torch.equal(value, weights[name]) for name, value in with_them.state_dict().items())
+    assert drawn.arrays["means"].shape == (EPOCHS, 3, 5)
+    with pytest.raises(ValueError, match="no picture has been kept: give pictures=True"):
+        _ = plain.arrays
+
+
+def test_pictures_that_cannot_be_put_side_by_side_are_refused():
+    with pytest.raises(ValueError, match='pictures are of the split "train", and the splits are test'):
+        nclib.Trajectory(four_classes(), {"test": [(X4, Y4)]}, pictures=True)
+    data = [(X4, Y4)]
+    watch = nclib.Trajectory(four_classes(), data, pictures=True)
+    watch.measure(1)
+    data[0] = (X4[:60], Y4[:60])
+    watch.measure(2)
+    with pytest.raises(ValueError, match="has not the same number of samples of each class at every epoch"):
+        _ = watch.arrays
+    assert set(watch.table.epoch) == {1, 2}

@@ -9,7 +9,7 @@ from samplers import generator, normal
 from nclib import streams
 from nclib.metrics.nc import Head
 from nclib.stats import ClassStats
-from nclib.streams import gathered, measure_stream, sums
+from nclib.streams import first_of_each, gathered, measure_stream, sums
 
 K, D, N = 12, 9, 150
 Y = torch.randint(K, (N,), generator=generator(3))
@@ -69,3 +69,16 @@ def test_batches_may_come_in_the_same_memory():
     assert torch.equal(ours.mu, plain.mu) and torch.equal(ours.S_W, plain.S_W)
     kept = torch.cat([h for h, _ in list(reused())])  # what holding on to them would give
     assert_far_from_zero(float((kept - H).abs().max()))
+
+
+@pytest.mark.parametrize("size", [1, 7, N])
+def test_the_first_of_each_class_are_taken_whatever_the_size_of_a_batch_and_no_more_is_read(size):
+    read = []
+    features, labels = first_of_each(((read.append(len(y)), (h, y))[1] for h, y in batches(size)), K, 2)
+    places = [(k == Y).nonzero().flatten()[:2] for k in range(K)]
+    assert torch.equal(features, H[torch.cat(places)])
+    assert labels.tolist() == [k for k in range(K) for _ in range(2)]
+    last = int(torch.cat(places).max())
+    assert last < sum(read) <= last + size
+    everything, labels = first_of_each(batches(size), K, 1000)  # what a class lacks is not made up
+    assert len(everything) == N and torch.equal(torch.bincount(labels), torch.bincount(Y))

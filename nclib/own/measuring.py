@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from operator import index
 
 import torch
@@ -52,10 +53,33 @@ def measure_model(
     that are not (n, d), a value that is not finite.
     """
     chosen = {"classifier": classifier, "classes": classes, "device": device, "unpack": unpack}
-    return measure_with_statistics(model, loader, **chosen)[0]
+    with reading(model, loader, **chosen) as data:
+        return data.measure()[0]
 
 
-def measure_with_statistics(
+@dataclass(frozen=True)
+class Reading:
+    """A model and its data while they can be read: as `reading` gives it, and no longer."""
+
+    head: Head
+    """The classifier's rows of the classes that are measured."""
+    passes: Callable[[], Iterator[tuple[Tensor, Tensor]]]
+    """Begins a pass over features (n, d) and labels (n,), which are places among `names`."""
+    names: list[int]
+    """The labels of the classes, in order."""
+
+    def measure(self, reference: ClassStats | None = None) -> tuple[dict[str, float], ClassStats]:
+        """What `measure_model` returns, and the class statistics; `reference` are those of the training data.
+
+        Given, the rule of the nearest *training* mean is measured too: `ncc_accuracy_train_means` and
+        `nc4_mismatch_train_means`.
+        """
+        K = len(self.names)
+        return measure_stream(self.head, self.passes, num_classes=K, reference=reference, names=self.names)
+
+
+@contextmanager
+def reading(
     model: nn.Module,
     loader: Iterable,
     *,
@@ -63,13 +87,8 @@ def measure_with_statistics(
     classes: Classes | None = None,
     device: torch.device | str | None = None,
     unpack: Unpack = inputs_and_labels,
-    reference: ClassStats | None = None,
-) -> tuple[dict[str, float], ClassStats]:
-    """What `measure_model` does, and the class statistics; `reference` are those of the training data.
-
-    Given, the rule of the nearest *training* mean is measured too: `ncc_accuracy_train_means` and
-    `nc4_mismatch_train_means`.
-    """
+) -> Iterator[Reading]:
+    """A `Reading` of the model on the data, both left as they were; arguments and errors are `measure_model`'s."""
     if isinstance(loader, Iterator) or not isinstance(loader, Iterable):
         raise ValueError(
             f"the data is read twice, which a {type(loader).__name__} does not allow: give a DataLoader, or a list"
@@ -91,7 +110,7 @@ def measure_with_statistics(
                 rewind()
                 return _features(tap, loader, target, unpack, known, every_row=len(rows) == len(found.weight))
 
-            return measure_stream(head, passes, num_classes=len(rows), reference=reference, names=names)
+            yield Reading(head, passes, names)
 
 
 @contextmanager

@@ -5,13 +5,20 @@ from collections.abc import Iterable, Mapping
 from numbers import Integral
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nclib import tables
+from nclib.geometry import simplex_picture
 from nclib.own.batches import Unpack, inputs_and_labels
-from nclib.own.measuring import Classes, measure_with_statistics
+from nclib.own.measuring import Classes, Reading, reading
+from nclib.stats import ClassStats
+from nclib.streams import first_of_each
+
+SHOWN = 20
+"""Features of each class that a picture has, as those of `nclib.studies.terminal_phase`."""
 
 
 class Trajectory:
@@ -26,6 +33,10 @@ class Trajectory:
     `loaders` is one loader, which stands for the split "train", or a mapping of split to loader. The other
     options are those of `nclib.measure_model`. Where there is a split "train", the others are also measured
     by the rule of the nearest training mean. `run` and `seed` name this training among others in one table.
+
+    `pictures=True` keeps `arrays` of the split "train" too, which `nclib.plots.animation.slider` and
+    `nclib.plots.terminal_phase.grams` draw: 2 K (d + 11 K) numbers an epoch, meant for tens of classes. Not measured,
+    unlike in a study of this book, are layers before the classifier's input, spectra and adversarial distances.
     """
 
     def __init__(
@@ -39,15 +50,20 @@ class Trajectory:
         unpack: Unpack = inputs_and_labels,
         run: str = "mine",
         seed: int = 0,
+        pictures: bool = False,
     ) -> None:
         loaders = loaders if isinstance(loaders, Mapping) else {"train": loaders}
         if not loaders:
             raise ValueError("there is nothing to measure on: name a loader for each split")
+        if pictures and "train" not in loaders:
+            raise ValueError(f'pictures are of the split "train", and the splits are {", ".join(loaders)}')
         self._model = model
         self._loaders = dict(sorted(loaders.items(), key=lambda item: item[0] != "train"))
         self._options = {"classifier": classifier, "classes": classes, "device": device, "unpack": unpack}
         self._run, self._seed = run, seed
+        self._pictures = pictures
         self._measured: dict[int, dict[str, dict[str, float]]] = {}
+        self._drawn: dict[int, dict[str, Tensor]] = {}
 
     def measure(self, epoch: int) -> dict[str, dict[str, float]]:
         """The metrics of the model as it is now, by split; they are kept as those of this epoch.
@@ -60,11 +76,16 @@ class Trajectory:
         if epoch in self._measured:
             raise ValueError(f"epoch {epoch} was measured before: each epoch is measured once")
         found: dict[str, dict[str, float]] = {}
-        statistics = {}
+        statistics: dict[str, ClassStats] = {}
+        picture: dict[str, Tensor] = {}
         for split, loader in self._loaders.items():
-            found[split], statistics[split] = measure_with_statistics(
-                self._model, loader, **self._options, reference=statistics.get("train")
-            )
+            with reading(self._model, loader, **self._options) as data:
+                found[split], statistics[split] = data.measure(statistics.get("train"))
+                if self._pictures and split == "train":
+                    picture = _picture(data, statistics[split])
+                    picture["error"] = torch.tensor(found[split]["error"], dtype=torch.float64)
+        if picture:
+            self._drawn[epoch] = picture
         self._measured[epoch] = found
         return found
 
@@ -88,6 +109,34 @@ class Trajectory:
         ]  # fmt: skip
         return tables.from_rows(rows, run=self._run, seed=self._seed)
 
+    @property
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What is drawn of the split "train", by epoch, as a study of this book keeps it.
+
+        `epochs` (E,) in order, the error `error` (E,), `means` and `weights` (E, K, d), and the two and the first 20
+        features of each class, labelled `feature_labels` (m,), in the simplex's own axes: `points_means` and
+        `points_weights` (E, K, K), `points_features` (E, m, K). Classes are places among the sorted labels. A loader
+        that shuffles gives features of other samples at each epoch; `numpy.savez(path, **watch.arrays)` writes all.
+
+        Raises ValueError without `pictures`, while nothing has been measured, and where a class of fewer than 20
+        samples has not the same number of them at every epoch.
+        """
+        if not self._drawn:
+            raise ValueError("no picture has been kept: give pictures=True and call measure(epoch)")
+        epochs = sorted(self._drawn)
+        drawn = [self._drawn[epoch] for epoch in epochs]
+        labels = [picture["feature_labels"].tolist() for picture in drawn]
+        if any(other != labels[0] for other in labels):
+            raise ValueError(
+                "the training data has not the same number of samples of each class at every epoch"
+            )
+        stacked = {
+            name: torch.stack([picture[name] for picture in drawn]).numpy()
+            for name in drawn[0]
+            if name != "feature_labels"
+        }
+        return {"epochs": np.array(epochs), "feature_labels": np.array(labels[0])} | stacked
+
     def save(self, path: str | Path) -> None:
         """Write `table` as Parquet, values to seven digits, in one piece; a file of that name is replaced."""
         path = Path(path)
@@ -97,3 +146,9 @@ class Trajectory:
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def _picture(data: Reading, stats: ClassStats) -> dict[str, Tensor]:
+    H, y = first_of_each(data.passes(), len(data.names), SHOWN)
+    picture = simplex_picture(stats.mu, data.head.W, H) | {"feature_labels": y}
+    return {name: value.cpu() for name, value in picture.items()}

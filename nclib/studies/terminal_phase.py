@@ -12,7 +12,7 @@ from nclib import data as datasets
 from nclib import decay, studies
 from nclib.data import Dataset
 from nclib.decay import DECAYED
-from nclib.geometry import simplex_points
+from nclib.geometry import simplex_picture
 from nclib.measure import (
     Split,
     class_spectra,
@@ -276,7 +276,4 @@ def _training_errors(rows: list[dict], labels: str) -> list[float]:
 def _pictures(model: Network, stats: ClassStats, shown: Tensor, error: float) -> dict[str, object]:
     """What is drawn of an epoch: class means and classifiers, and where they and some features lie."""
     W = model.head.weight.detach()
-    points = simplex_points(stats.mu, W, features(model, shown))
-    return {"error": error, "means": stats.mu.float(), "weights": W.float()} | {
-        name: value.half() for name, value in points.items()
-    }
+    return {"error": error} | simplex_picture(stats.mu, W, features(model, shown))

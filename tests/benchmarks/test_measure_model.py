@@ -24,7 +24,7 @@ import sys, time
 from pathlib import Path
 import torch
 import nclib
-from nclib.own.measuring import measure_with_statistics
+from nclib.own.measuring import reading
 
 torch.set_num_threads(1)
 N, d, K = map(int, sys.argv[1:])
@@ -42,7 +42,8 @@ def peak():  # a child's ru_maxrss begins with its parent's: this one is its own
 
 model = torch.nn.Sequential(torch.nn.Identity(), torch.nn.Linear(d, K))
 before, begun = peak(), time.process_time()
-values, stats = measure_with_statistics(model, Generated())
+with reading(model, Generated()) as data:
+    values, stats = data.measure()
 print(int(stats.N), values["nc1_trace_ratio"], peak() - before, time.process_time() - begun)
 """
 
