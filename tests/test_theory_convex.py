@@ -126,5 +126,13 @@ def test_bad_input_is_refused():
         convex.convex_partner(Z, Y, lambda_W=1.0, lambda_H=0.0)
     with pytest.raises(ValueError, match="lambda_W must be positive"):
         convex.balanced_factors(Z, 4, lambda_W=-1.0, lambda_H=1.0)
-    with pytest.raises(ValueError, match="per_class must be a whole number of at least 1, got True"):
-        convex.check_problem(2, True)
+    with pytest.raises(ValueError, match="labels must be from 0 to 3, got -100"):
+        convex.convex_partner(Z, torch.where(Y == 2, -100, Y), **DECAYS)
+    for factors in (
+        lambda Z: convex.balanced_factors(Z, 4, **DECAYS),
+        lambda Z: convex.convex_partner(Z, Y, **DECAYS),
+    ):
+        with pytest.raises(ValueError, match="Z has entries that are not finite"):
+            factors(torch.full_like(Z, torch.nan))
+    with pytest.raises(ValueError, match=r"lambda_b must be at least 0, got -1.0"):
+        convex.convex_partner(Z, Y, lambda_b=-1.0, **DECAYS)

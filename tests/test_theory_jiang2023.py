@@ -163,7 +163,7 @@ def test_a_square_with_a_class_at_the_origin_is_a_spurious_local_minimum_in_the_
 
 
 def test_bad_input_is_refused():
-    with pytest.raises(ValueError, match="d must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="d must be a whole number of at least 1, got 0"):
         jiang2023.upper_bound(**problem(4, 0.1), d=0)
     with pytest.raises(ValueError, match="lambda_H must be positive"):
         jiang2023.upper_bound(num_classes=4, per_class=1, lambda_W=0.1, lambda_H=0.0, d=2)

@@ -167,6 +167,16 @@ def test_certificate_accepts_the_minimum_and_rejects_what_lacks_a_direction(bias
     assert found.spectral_norm > 10 * found.threshold
 
 
+@pytest.mark.parametrize("decay", [1e-9, 1e-8])
+def test_the_certificate_holds_a_gradient_against_the_pull_of_the_decays(decay):
+    problem = SMALL | {"lambda_W": decay, "lambda_H": decay}
+    W, H, b = tirer2022.global_minimum(**problem).construct(6, generator())
+    far = tirer2022.certificate((1 + 2 * decay) * W, H, b, labels(SMALL), **decays(problem))
+    assert far.gradient_norm < 1e-6 and not far.is_global
+    # Control: the minimiser itself.
+    assert tirer2022.certificate(W, H, b, labels(SMALL), **decays(problem)).is_global
+
+
 @pytest.mark.parametrize("with_bias", [True, False])
 @pytest.mark.parametrize("stack", [(), (3,)])
 def test_gradient_agrees_with_autograd(with_bias, stack):

@@ -8,7 +8,8 @@ import torch
 from torch.nn import functional
 
 from nclib.geometry import simplex_gram
-from nclib.theory import unconstrained, zhu2021
+from nclib.theory import solver, unconstrained, zhu2021
+from nclib.theory.batched import Problem
 
 SMALL = {"num_classes": 4, "per_class": 3, "lambda_W": 5e-3, "lambda_H": 5e-3}
 UNEQUAL = {"num_classes": 10, "per_class": 5, "lambda_W": 1e-3, "lambda_H": 1e-4}
@@ -277,6 +278,48 @@ def test_certificate_rejects_saddles_and_points_that_are_not_critical():
     assert not found.is_global
 
 
+@pytest.mark.parametrize("decay", [1e-9, 1e-8, 1e-3])
+def test_the_certificate_holds_a_gradient_against_the_pull_of_the_decays(decay):
+    problem = UNEQUAL | {"lambda_W": decay, "lambda_H": decay}
+    W, H, b = zhu2021.global_minimum(**problem).construct(12, torch.Generator().manual_seed(0))
+    y = labels(problem)
+    for factor in (1.2, 2.0):  # a fit as good as perfect: what is left of the gradient is the pull itself
+        value = zhu2021.objective(factor * W, factor * H, b, y, **decays(problem)).item()
+        assert value > 1.05 * zhu2021.global_minimum(**problem).value
+        far = zhu2021.certificate(factor * W, factor * H, b, y, **decays(problem))
+        assert far.spectral_norm < far.threshold and far.gradient_norm < 100 * decay
+        assert not far.decides and not far.is_global
+    # Control: at the minimiser, where the loss cancels that pull.
+    found = zhu2021.certificate(W, H, b, y, **decays(problem))
+    assert found.decides and found.is_global and found.blur < 1e-9
+
+
+@pytest.mark.parametrize("lambda_H", [1e-4, 1e-3])
+def test_the_certificate_passes_an_end_of_descent_and_blurs_by_the_gradient_left(lambda_H):
+    problem = UNEQUAL | {"lambda_H": lambda_H}
+    descended = Problem(feature_dim=12, **problem)
+    ends = solver.descend(descended, descended.draw(5, torch.Generator().manual_seed(0)))
+    ratios = []
+    for W, H, b in zip(*ends.points, strict=True):
+        found = zhu2021.certificate(W, H, b, labels(problem), **decays(problem))
+        assert found.is_global and found.rank == 9 and 0 < found.blur < 1e-4
+        ratios.append(found.spectral_norm / found.threshold - 1)
+        # Control: a step of a hundredth away is not critical.
+        assert not zhu2021.certificate(W, 1.01 * H, b, labels(problem), **decays(problem)).decides
+    assert lambda_H == 1e-3 or max(ratios) > 1e-6, "without the blur some would be turned down"
+
+
+def test_the_certificate_passes_what_descent_makes_of_zero_beyond_the_threshold():
+    descended = Problem(feature_dim=6, **HEAVY)
+    ends = solver.descend(descended, descended.draw(3, torch.Generator().manual_seed(0)))
+    for W, H, b in zip(*ends.points, strict=True):
+        assert W.norm() > 0
+        found = zhu2021.certificate(W, H, b, labels(HEAVY), **decays(HEAVY))
+        assert found.rank == 0 and found.is_global
+        # Control: so near to zero below the threshold it is a saddle's neighbour.
+        assert not zhu2021.certificate(W, H, b, labels(HEAVY), **decays(SMALL)).is_global
+
+
 def test_certificate_accepts_zero_beyond_the_threshold():
     found = zhu2021.certificate(*zero(HEAVY, 6), labels(HEAVY), **decays(HEAVY))
     assert found.is_global
@@ -382,7 +425,7 @@ def test_bad_shapes_and_dimensions_are_refused():
         zhu2021.global_minimum(**SMALL).construct(2)
     W, H, b = draw(SMALL, 6, 1.0)
     with pytest.raises(ValueError, match=r"got H \(12, 5\)"):
-        unconstrained._logits(W, H[:, :5], b, labels(SMALL))  # the public signatures are checked under pytest
+        unconstrained.objective(W, H[:, :5], b, labels(SMALL), **decays(SMALL))
     with pytest.raises(ValueError, match="lambda_W must be positive"):
         zhu2021.certificate(W, H, b, labels(SMALL), lambda_W=-1.0, lambda_H=1.0)
     with pytest.raises(ValueError, match="must not be negative"):

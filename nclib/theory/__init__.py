@@ -1,6 +1,7 @@
 """Closed forms and certificates, one module per paper; the solver and the random instances that try them."""
 
 from nclib.theory import (
+    arguments,
     batched,
     checks,
     convex,
@@ -22,6 +23,7 @@ from nclib.theory import (
 )
 
 __all__ = [
+    "arguments",
     "batched",
     "checks",
     "convex",

@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from nclib.theory.convex import check_problem, check_size
+from nclib.theory import arguments
 
 
 class Points(NamedTuple):
@@ -47,8 +47,8 @@ class Problem:
     """0 leaves the bias free, None leaves it out."""
 
     def __post_init__(self) -> None:
-        check_problem(self.num_classes, self.per_class)
-        check_size("feature_dim", self.feature_dim, 1)
+        for name, least in (("num_classes", 2), ("per_class", 1), ("feature_dim", 1)):
+            object.__setattr__(self, name, arguments.size(name, getattr(self, name), least))
         for name, values in self.lambdas().items():
             allowed = values >= 0 if name == "lambda_b" else values > 0
             if not bool((allowed & values.isfinite()).all()):

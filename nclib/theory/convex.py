@@ -9,12 +9,14 @@ Zhu et al. (2021), appendix; Srebro (2004). Rows of Z and H are samples, as in `
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from math import isfinite, sqrt
+from math import hypot, sqrt
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
+
+from nclib.theory import arguments
 
 
 def convex_partner(
@@ -32,12 +34,16 @@ def convex_partner(
     \;\le\; f(W, H, b) \quad\text{whenever } Z = HW^\top.$$
 
     Z excludes the bias. Its minimum is that of f for d >= K - 1. Zhu et al. (2021), appendix. ValueError for
-    shapes that do not fit or a lambda <= 0.
+    shapes that do not fit, entries that are not finite, labels that are no classes, a lambda_b below zero or another
+    lambda that is not positive.
     """
-    check_decays(lambda_W=lambda_W, lambda_H=lambda_H)
+    lambda_W, lambda_H = arguments.positive(lambda_W=lambda_W, lambda_H=lambda_H)
+    (lambda_b,) = arguments.non_negative(lambda_b=lambda_b)
     if Z.ndim != 2 or len(Z) != len(y) or (b is not None and b.shape != Z.shape[1:]):
         found = f"Z {tuple(Z.shape)}, y {tuple(y.shape)}, b {None if b is None else tuple(b.shape)}"
         raise ValueError(f"Z must be (N, K), y (N,) and b (K,); got {found}")
+    arguments.finite(Z=Z, b=b)
+    y = arguments.labels(y, Z.shape[1])
     nuclear_norm = torch.linalg.matrix_norm(Z, "nuc")
     value = functional.cross_entropy(Z if b is None else Z + b, y)
     value = value + sqrt(lambda_W) * sqrt(lambda_H) * nuclear_norm
@@ -51,9 +57,11 @@ def balanced_factors(
 
     With $Z = USV^\top$: $W = (\lambda_H/\lambda_W)^{1/4} V S^{1/2}$, $H = (\lambda_W/\lambda_H)^{1/4} U S^{1/2}$, and
     then $\frac{\lambda_W}{2}\|W\|_F^2 + \frac{\lambda_H}{2}\|H\|_F^2 = \sqrt{\lambda_W\lambda_H}\,\|Z\|_*$. ValueError
-    where Z has more than d singular values above 1e-12 of the largest, and for a lambda <= 0.
+    where Z has more than d singular values above 1e-12 of the largest, for a lambda <= 0
+    and for a Z that is not finite.
     """
-    check_decays(lambda_W=lambda_W, lambda_H=lambda_H)
+    lambda_W, lambda_H = arguments.positive(lambda_W=lambda_W, lambda_H=lambda_H)
+    arguments.finite(Z=Z)
     U, s, Vh = torch.linalg.svd(Z, full_matrices=False)
     rank = int((s > 1e-12 * s[0]).sum())
     if rank > d:
@@ -79,6 +87,10 @@ def subgradient_violation(Z: Float[Tensor, "N K"], G: Float[Tensor, "N K"], weig
     return max(outside, abs((G * Z).sum().item() / (weight * norm) + 1))
 
 
+BLUR = 1e-3
+"""Ours: how far a gradient that is not quite zero may move the certificate's ratio before it decides nothing."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Certificate:
     r"""What decides whether a critical point is a global minimum.
@@ -92,40 +104,52 @@ class Certificate:
     threshold: float
     r"""The nuclear norm's weight in the convex partner, $\sqrt{\lambda_W\lambda_H}$ for cross-entropy."""
     gradient_norm: float
-    """Norm of the gradient of f by all parameters; where it is not small the certificate decides nothing."""
+    """Norm of the gradient of f by all parameters."""
+    rank: int
+    """Rank of W: singular values above 1e-4 of the larger of 1 and the largest."""
+    blur: float
+    r"""How far the gradient may have moved the ratio of the two norms; see `certify`."""
+    decides: bool
+    """Whether the gradient is small enough, held against the pull of the decays, to call the point critical."""
     is_global: bool
-    """spectral_norm <= (1 + tolerance) * threshold, and gradient_norm <= tolerance."""
+    """decides, and spectral_norm <= (1 + tolerance + blur) * threshold."""
 
 
 def certify(
-    G: Float[Tensor, "N K"], by_parameter: Iterable[Tensor | None], threshold: float, tolerance: float
+    G: Float[Tensor, "N K"],
+    W: Float[Tensor, "K d"],
+    H: Float[Tensor, "N d"],
+    by_parameter: Iterable[Tensor | None],
+    lambda_W: float,
+    lambda_H: float,
+    tolerance: float,
 ) -> Certificate:
-    """The certificate of a point with gradient G by the logits and `by_parameter` by what is trained."""
+    r"""The certificate of a point with gradient G by the logits and `by_parameter` by what is trained.
+
+    A gradient of norm g is held against two sizes. One is the pull of the decays,
+    $\|(\lambda_W W, \lambda_H H)\|$, which it must cancel at a critical point. The other is the weakest direction of
+    W: as $GW = \nabla_H f - \lambda_H H$, it moves the ratio of the two norms by about the blur $g / (s\tau)$, with
+    s the smallest singular value of W that its rank counts and $\tau = \sqrt{\lambda_W\lambda_H}$. The certificate
+    decides where neither share exceeds `BLUR`; at rank 0, where there is no pull to cancel, where g is at most
+    `tolerance`.
+    """
+    threshold = sqrt(lambda_W) * sqrt(lambda_H)
     norm = torch.linalg.matrix_norm(G, 2).item()
-    gradient_norm = sqrt(sum(part.square().sum().item() for part in by_parameter if part is not None))
+    gradient_norm = hypot(*(part.norm().item() for part in by_parameter if part is not None))
+    singular = torch.linalg.svdvals(W)
+    rank = int((singular > 1e-4 * singular[0].clamp_min(1.0)).sum())
+    if rank:
+        pull = hypot(lambda_W * W.norm().item(), lambda_H * H.norm().item())
+        blur = gradient_norm / (singular[rank - 1].item() * threshold)
+        decides = gradient_norm <= BLUR * pull and blur <= BLUR
+    else:
+        blur, decides = 0.0, gradient_norm <= tolerance
     return Certificate(
         spectral_norm=norm,
         threshold=threshold,
         gradient_norm=gradient_norm,
-        is_global=norm <= (1 + tolerance) * threshold and gradient_norm <= tolerance,
+        rank=rank,
+        blur=blur,
+        decides=decides,
+        is_global=decides and norm <= (1 + tolerance + blur) * threshold,
     )
-
-
-def check_problem(K: int, n: int, **lambdas: float) -> None:
-    """ValueError, naming the constant, for K < 2, n < 1 or a weight decay that is not positive."""
-    check_size("num_classes", K, 2)
-    check_size("per_class", n, 1)
-    check_decays(**lambdas)
-
-
-def check_size(name: str, size: object, least: int) -> None:
-    """ValueError, naming it, for a size that is not a whole number of at least `least`."""
-    if not isinstance(size, int) or isinstance(size, bool) or size < least:
-        raise ValueError(f"{name} must be a whole number of at least {least}, got {size!r}")
-
-
-def check_decays(**lambdas: float) -> None:
-    """ValueError, naming it, for a weight decay that is not positive and finite."""
-    for name, value in lambdas.items():
-        if not (isfinite(value) and value > 0):
-            raise ValueError(f"{name} must be positive, got {value!r}")

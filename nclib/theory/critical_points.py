@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from nclib.geometry import simplex_etf
-from nclib.theory.convex import check_problem
+from nclib.theory import arguments
 from nclib.theory.unconstrained import gradient, hessian_vector_product
 
 Point = tuple[Float[Tensor, "K d"], Float[Tensor, "N d"], Float[Tensor, " K"]]
@@ -36,9 +36,11 @@ def grouped(
     at random if a `generator` is given. Ours. ValueError where `groups` does not divide K, d < groups - 1, $Kt \ge 1$
     with more than one group, or a constant is out of range.
     """
-    K, n = num_classes, per_class
-    check_problem(K, n, lambda_W=lambda_W, lambda_H=lambda_H)
-    if groups < 1 or K % groups:
+    K, n, lambda_W, lambda_H = arguments.constants(
+        num_classes, per_class, lambda_W=lambda_W, lambda_H=lambda_H
+    )
+    groups = arguments.size("groups", groups, 1)
+    if K % groups:
         raise ValueError(f"groups must divide num_classes={K}, got {groups}")
     b = torch.zeros(K, dtype=torch.float64)
     if groups == 1:
@@ -63,14 +65,14 @@ def hessian(
 ) -> Float[Tensor, "P P"]:
     """The matrix of second derivatives of f by all P entries of W, H and b, in this order, row by row.
 
-    For small problems: P Hessian-vector products. ValueError for shapes that do not fit.
+    For small problems: P Hessian-vector products at once, of the P unit vectors. ValueError as in
+    `nclib.theory.unconstrained`.
     """
     shapes = [part.shape for part in (W, H, b)]
-    directions = torch.eye(sum(shape.numel() for shape in shapes), dtype=W.dtype)
+    units = torch.eye(sum(shape.numel() for shape in shapes)).to(W)
     decays = {"lambda_W": lambda_W, "lambda_H": lambda_H}
-    return torch.stack(
-        [_packed(hessian_vector_product(W, H, b, y, *_unpacked(e, shapes), **decays)) for e in directions]
-    )
+    products = hessian_vector_product(W, H, b, y, *_unpacked(units, shapes), **decays)
+    return torch.cat([part.flatten(1) for part in products], dim=1)
 
 
 def nearest(
@@ -118,5 +120,5 @@ def _packed(parts: Iterable[Tensor]) -> Tensor:
 
 
 def _unpacked(x: Tensor, shapes: list[torch.Size]) -> list[Tensor]:
-    sizes = [shape.numel() for shape in shapes]
-    return [part.view(shape) for part, shape in zip(x.split(sizes), shapes, strict=True)]
+    parts = x.split([shape.numel() for shape in shapes], dim=-1)
+    return [part.unflatten(-1, shape) for part, shape in zip(parts, shapes, strict=True)]

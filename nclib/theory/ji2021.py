@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from nclib.geometry import simplex_etf
-from nclib.theory.convex import check_problem
+from nclib.theory import arguments
 
 
 def margin(W: Float[Tensor, "K d"], H: Float[Tensor, "N d"], y: Int[Tensor, " N"]) -> Float[Tensor, ""]:
@@ -52,8 +52,8 @@ def margin_bound(*, num_classes: int, per_class: int) -> float:
     $\le \frac{K\sqrt n}{2}(\|W\|_F^2 + \|H\|_F^2)$. Equality asks for equal margins, $\bar w = 0$, $h_i$ along
     $w_{y_i}$ and equal norms of W and H. After Ji et al. (2021), Theorem 3.1. ValueError for K < 2 or n < 1.
     """
-    check_problem(num_classes, per_class)
-    return 1 / (2 * (num_classes - 1) * sqrt(per_class))
+    K, n = arguments.constants(num_classes, per_class)
+    return 1 / (2 * (K - 1) * sqrt(n))
 
 
 def collapsed_direction(
@@ -64,11 +64,11 @@ def collapsed_direction(
     W is a simplex ETF with $\|W\|_F^2 = (K-1)\sqrt n$, and rows of H are their class's row of W over $\sqrt n$:
     every margin is 1. Samples are sorted by class. float64. ValueError for K < 2, n < 1 or d < K - 1.
     """
-    check_problem(num_classes, per_class)
-    norm_squared = (num_classes - 1) * sqrt(per_class)
-    W = sqrt(norm_squared / num_classes) * simplex_etf(num_classes, d, generator=generator)
+    K, n = arguments.constants(num_classes, per_class)
+    norm_squared = (K - 1) * sqrt(n)
+    W = sqrt(norm_squared / K) * simplex_etf(K, d, generator=generator)
     # ||H||^2 = ||W||^2, from n rows for each of W's.
-    return W, W.repeat_interleave(per_class, dim=0) / sqrt(per_class)
+    return W, W.repeat_interleave(n, dim=0) / sqrt(n)
 
 
 def conserved(W: Float[Tensor, "K d"], H: Float[Tensor, "N d"]) -> Float[Tensor, "d d"]:

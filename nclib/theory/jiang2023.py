@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from nclib.geometry import simplex_etf
-from nclib.theory import zhu2021
+from nclib.theory import arguments, zhu2021
 
 
 def frames(num_classes: int, d: int) -> dict[str, Float[Tensor, "K d"]]:
@@ -32,9 +32,7 @@ def frames(num_classes: int, d: int) -> dict[str, Float[Tensor, "K d"]]:
     and sines of the lowest frequencies, and the alternating vector where d is odd and K even; the regular polygon
     at d = 2. `partial simplex`: the first d + 1 classes, the others at the origin. ValueError for K < 2 or d < 1.
     """
-    K = num_classes
-    if d < 1:
-        raise ValueError(f"d must be at least 1, got {d}")
+    K, d = arguments.size("num_classes", num_classes, 2), arguments.size("d", d, 1)
     if d >= K - 1:
         return {"simplex": simplex_etf(K, d)}
     found = {"partial simplex": functional.pad(simplex_etf(d + 1), (0, 0, 0, K - d - 1))}
@@ -91,14 +89,17 @@ def upper_bound(*, num_classes: int, per_class: int, lambda_W: float, lambda_H: 
     $t = \sqrt{n\lambda_W\lambda_H}$ is convex in $s \ge 0$: its derivative is bisected for each of `frames`, without
     a bias. ValueError when K < 2, n < 1, d < 1 or a lambda <= 0.
     """
-    constants = {"num_classes": num_classes, "per_class": per_class}
-    constants |= {"lambda_W": lambda_W, "lambda_H": lambda_H}
+    K, n, lambda_W, lambda_H = arguments.constants(
+        num_classes, per_class, lambda_W=lambda_W, lambda_H=lambda_H
+    )
+    constants = {"num_classes": K, "per_class": n, "lambda_W": lambda_W, "lambda_H": lambda_H}
     minimum = zhu2021.global_minimum(**constants)
-    candidates = frames(num_classes, d)
+    d = arguments.size("d", d, 1)
+    candidates = frames(K, d)
     if "simplex" in candidates:
-        scale = minimum.margin * (num_classes - 1) / num_classes
+        scale = minimum.margin * (K - 1) / K
         return UpperBound(**constants, d=d, value=minimum.value, gap=0.0, frame="simplex", scale=scale)
-    t = sqrt(per_class) * sqrt(lambda_W) * sqrt(lambda_H)
+    t = sqrt(n) * sqrt(lambda_W) * sqrt(lambda_H)
     value, scale, frame = min((*_best_scale(V, t), name) for name, V in candidates.items())
     return UpperBound(
         **constants, d=d, value=value, gap=max(0.0, value - minimum.value), frame=frame, scale=scale

@@ -10,9 +10,6 @@ from nclib.theory.batched import Balanced, Points, Problem
 from nclib.theory.solver import Solutions
 from nclib.theory.zhu2021 import Certificate, certificate, global_minimum
 
-BLUR = 1e-3
-"""How far a gradient that is not quite zero may move the certificate's ratio before it decides nothing."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class CriticalPoint:
@@ -22,7 +19,7 @@ class CriticalPoint:
     """f / f* - 1, f* the closed form's minimum, which holds for d >= K - 1."""
     certificate: Certificate
     rank: int
-    """Rank of W: singular values above 1e-4 of the larger of 1 and the largest."""
+    """Rank of W, as the certificate counts it."""
     eigenvalue: float
     """Smallest eigenvalue of the Hessian of f by (W, H, b), without those of `zero_modes`."""
     negative: int
@@ -40,10 +37,8 @@ def classify(problem: Problem, solutions: Solutions, *, tolerance: float = 1e-6)
     span of the rows of W and H with one more dimension, since all dimensions orthogonal to them are alike. It is
     dense there: (2 K (r + 1) + K)^2 numbers at rank r. Of its eigenvalues the `zero_modes` nearest to zero are
     left out; a saddle has one below -tolerance, and a point whose gradient norm exceeds the tolerance is not
-    critical. A global minimum is no saddle and satisfies the certificate (`nclib.theory.zhu2021.certificate`) as far
-    as its gradient lets it: $GW = \nabla_H f - \lambda_H H$, so that a gradient of norm g moves the certificate's
-    ratio by about $g / (s\sqrt{\lambda_W\lambda_H})$, s the smallest singular value of W that its rank counts. Where
-    that is more than `BLUR` the certificate decides nothing, and the point is not critical enough.
+    critical. Nor is one where the certificate does not decide, its gradient being large against the pull of the decays
+    or the weakest direction of W (`nclib.theory.convex.certify`). A global minimum is no saddle and is certified.
     An "other local minimum" is what theory excludes for d > K. ValueError for solutions that do not fit.
     """
     found = []
@@ -56,9 +51,7 @@ def classify(problem: Problem, solutions: Solutions, *, tolerance: float = 1e-6)
             num_classes=problem.num_classes, per_class=problem.per_class,
             lambda_W=lambdas["lambda_W"], lambda_H=lambdas["lambda_H"],
         )  # fmt: skip
-        singular = torch.linalg.svdvals(W)
-        rank = int((singular > 1e-4 * singular[0].clamp_min(1.0)).sum())
-        blur = verdict.gradient_norm / (float(singular[rank - 1]) * verdict.threshold) if rank else 0.0
+        rank = verdict.rank
         d = min(problem.feature_dim, rank + 1)
         zero_modes = rank * (rank - 1) // 2 + rank * (d - rank)
         zero_modes += problem.lambda_b is not None and lambdas["lambda_b"] == 0
@@ -69,11 +62,10 @@ def classify(problem: Problem, solutions: Solutions, *, tolerance: float = 1e-6)
             kind = "not critical"
         elif negative:
             kind = "saddle"
-        elif blur > BLUR:
+        elif not verdict.decides:
             kind = "not critical"
         else:
-            certified = verdict.spectral_norm <= (1 + tolerance + blur) * verdict.threshold
-            kind = "global minimum" if certified else "other local minimum"
+            kind = "global minimum" if verdict.is_global else "other local minimum"
         found.append(
             CriticalPoint(
                 excess=float(solutions.value[restart]) / optimum.value - 1,

@@ -17,9 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from nclib.geometry import simplex_etf, simplex_gram
-from nclib.theory import tirer2022
-from nclib.theory.convex import check_problem
-from nclib.theory.unconstrained import check_shapes
+from nclib.theory import arguments, tirer2022
 
 
 def objective(
@@ -65,7 +63,7 @@ def distances(
 
     ValueError for shapes that do not fit, and for classes of unequal size.
     """
-    check_shapes(W, H, b, y)
+    arguments.shapes(W, H, b, y)
     K = W.shape[-2]
     n = len(y) // K
     if not bool((torch.bincount(y, minlength=K) == n).all()) or n == 0:
@@ -85,7 +83,6 @@ def strong_collapse(
 
     Samples are sorted by class. float64. ValueError for K < 2, n < 1 or d < K - 1.
     """
-    K, n = num_classes, per_class
-    check_problem(K, n)
+    K, n = arguments.constants(num_classes, per_class)
     W = sqrt(sqrt(n) * (K - 1) / K) * simplex_etf(K, d, generator=generator)
     return W, W.repeat_interleave(n, dim=0) / sqrt(n), torch.full((K,), 1 / K, dtype=torch.float64)

@@ -19,8 +19,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from nclib.geometry import random_rotation, simplex_etf
-from nclib.theory.convex import Certificate, certify, check_decays, check_problem, check_size
-from nclib.theory.unconstrained import check_shapes
+from nclib.theory import arguments
+from nclib.theory.convex import Certificate, certify
 
 
 def residual(
@@ -30,7 +30,7 @@ def residual(
     y: Int[Tensor, " N"],
 ) -> Float[Tensor, "*batch N K"]:
     """What the logits are off their one-hot labels, HW^T + 1b^T - Y. ValueError for shapes that do not fit."""
-    check_shapes(W, H, b, y)
+    arguments.shapes(W, H, b, y)
     Z = H @ W.mT
     return (Z if b is None else Z + b.unsqueeze(-2)) - functional.one_hot(y, W.shape[-2])
 
@@ -138,10 +138,11 @@ def global_minimum(
     d < R the minimum is higher, and the certificate, which asks for the partner's, is false. Tirer & Bruna (2022),
     Theorems 3.1 and 3.2; smaller d is ours. ValueError when K < 2, n < 1, d < 1 or a lambda <= 0.
     """
-    K, n = num_classes, per_class
-    check_problem(K, n, lambda_W=lambda_W, lambda_H=lambda_H)
+    K, n, lambda_W, lambda_H = arguments.constants(
+        num_classes, per_class, lambda_W=lambda_W, lambda_H=lambda_H
+    )
     if d is not None:
-        check_size("d", d, 1)
+        d = arguments.size("d", d, 1)
     directions = K - 1 if bias else K
     rank = directions if d is None else min(d, directions)
     c = sqrt(lambda_W) * sqrt(lambda_H)
@@ -178,10 +179,10 @@ def certificate(
 
     $\tau = \sqrt{(\lambda_W/K)(\lambda_H/N)}$ is the weight of the nuclear norm in f's convex partner. The converse
     holds where d leaves room for the partner's minimiser, d >= K or, with a bias, d >= K - 1. See
-    `nclib.theory.convex`. ValueError for shapes that do not fit or a lambda <= 0.
+    `nclib.theory.convex`. ValueError as in `nclib.theory.zhu2021.certificate`.
     """
-    check_decays(lambda_W=lambda_W, lambda_H=lambda_H)
+    lambda_W, lambda_H = arguments.positive(lambda_W=lambda_W, lambda_H=lambda_H)
+    y = arguments.point(W, H, b, y)
     G = residual(W, H, b, y) / len(y)
     by_parameter = gradient(W, H, b, y, lambda_W=lambda_W, lambda_H=lambda_H)
-    threshold = sqrt(lambda_W / len(W)) * sqrt(lambda_H / len(y))
-    return certify(G, by_parameter, threshold, tolerance)
+    return certify(G, W, H, by_parameter, lambda_W / len(W), lambda_H / len(y), tolerance)

@@ -15,8 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from nclib.geometry import random_rotation
-from nclib.theory import tirer2022
-from nclib.theory.convex import check_problem
+from nclib.theory import arguments, tirer2022
 
 TRANSITION = 1 / 16
 """The product of the three weight decays from which on the minimiser is zero."""
@@ -112,10 +111,10 @@ def global_minimum(
     to p = 27/256. Tirer & Bruna (2022), Theorem 4.1, implicit there. ValueError when K < 2, n < 1 or a
     lambda <= 0.
     """
-    K = num_classes
     decays = {"lambda_W2": lambda_W2, "lambda_W1": lambda_W1, "lambda_H": lambda_H}
-    check_problem(K, per_class, **decays)
-    constants = {"num_classes": K, "per_class": per_class, **decays}
+    K, n, lambda_W2, lambda_W1, lambda_H = arguments.constants(num_classes, per_class, **decays)
+    constants = {"num_classes": K, "per_class": n}
+    constants |= {"lambda_W2": lambda_W2, "lambda_W1": lambda_W1, "lambda_H": lambda_H}
     if Fraction(lambda_W2) * Fraction(lambda_W1) * Fraction(lambda_H) >= Fraction(TRANSITION):
         return GlobalMinimum(**constants, value=0.5, signal=0.0)
     q = cbrt(lambda_W2) * cbrt(lambda_W1) * cbrt(lambda_H)

@@ -14,7 +14,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from nclib.geometry import simplex_etf
-from nclib.theory.convex import Certificate, certify, check_decays, check_problem, convex_partner
+from nclib.theory import arguments
+from nclib.theory.convex import Certificate, certify, convex_partner
 from nclib.theory.margins import phi, tangent
 from nclib.theory.unconstrained import gradient, hessian_vector_product, logit_gradient, objective
 
@@ -78,8 +79,9 @@ def global_minimum(*, num_classes: int, per_class: int, lambda_W: float, lambda_
     implicit; solved here by setting the derivative along the collapsed solutions to zero. Raises ValueError
     when K < 2, n < 1 or a lambda <= 0.
     """
-    K, n = num_classes, per_class
-    check_problem(K, n, lambda_W=lambda_W, lambda_H=lambda_H)
+    K, n, lambda_W, lambda_H = arguments.constants(
+        num_classes, per_class, lambda_W=lambda_W, lambda_H=lambda_H
+    )
     constants = {"num_classes": K, "per_class": n, "lambda_W": lambda_W, "lambda_H": lambda_H}
     t = sqrt(n) * sqrt(lambda_W) * sqrt(lambda_H)
     # gap = 1 - K t. Next to the threshold it is all cancellation, so 1 - (K t)^2 is formed exactly first.
@@ -110,10 +112,11 @@ def non_negative_minimum(*, num_classes: int, per_class: int, lambda_W: float, l
     $e_k - \frac1K 1$, where $W\mu_G = b = 0$. Features behind a ReLU are of this kind. Ours, from Zhu et al. (2021),
     Theorem 3.1. ValueError as in `global_minimum`.
     """
-    check_problem(num_classes, per_class, lambda_W=lambda_W, lambda_H=lambda_H)
-    dearer = lambda_H * num_classes / (num_classes - 1)
+    K, n, lambda_W, lambda_H = arguments.constants(
+        num_classes, per_class, lambda_W=lambda_W, lambda_H=lambda_H
+    )
     return global_minimum(
-        num_classes=num_classes, per_class=per_class, lambda_W=lambda_W, lambda_H=dearer
+        num_classes=K, per_class=n, lambda_W=lambda_W, lambda_H=lambda_H * K / (K - 1)
     ).value
 
 
@@ -122,8 +125,8 @@ def collapse_threshold(*, num_classes: int, per_class: int) -> float:
 
     It is also the spectral norm of $\nabla g$ at zero. ValueError for K < 2 or n < 1.
     """
-    check_problem(num_classes, per_class)
-    return 1 / (num_classes * sqrt(per_class))
+    K, n = arguments.constants(num_classes, per_class)
+    return 1 / (K * sqrt(n))
 
 
 def lower_bound(
@@ -143,12 +146,13 @@ def lower_bound(
     taken, $c_1 = e^{a\rho/(K-1)}/(K-1)$: the bound is then $\ln(1 + (K-1)e^{-a\rho/(K-1)})$, and the simplex
     attains it. Zhu et al. (2021), appendix. ValueError for a negative rho or a c1 <= 0.
     """
-    check_problem(num_classes, per_class, lambda_W=lambda_W, lambda_H=lambda_H)
-    K = num_classes
+    K, n, lambda_W, lambda_H = arguments.constants(
+        num_classes, per_class, lambda_W=lambda_W, lambda_H=lambda_H
+    )
     rho = torch.as_tensor(rho, dtype=torch.float64)
     if not bool((rho >= 0).all()):
         raise ValueError("rho is a squared norm: it must not be negative")
-    x = sqrt(lambda_W / (per_class * lambda_H)) * rho / (K - 1)
+    x = sqrt(lambda_W / (n * lambda_H)) * rho / (K - 1)
     return phi(x, K) if c1 is None else tangent(x, K, c1)
 
 
@@ -163,16 +167,17 @@ def certificate(
     lambda_b: float = 0.0,
     tolerance: float = 1e-6,
 ) -> Certificate:
-    r"""Whether a critical point is global: it is iff $\|\nabla g\|_2 \le \sqrt{\lambda_W\lambda_H}$.
+    r"""Whether a critical point is global: it is if $\|\nabla g\|_2 \le \sqrt{\lambda_W\lambda_H}$.
 
-    The condition puts $\nabla g$ in the scaled dual ball of the nuclear norm, f's convex partner being
-    $g(Z) + \sqrt{\lambda_W\lambda_H}\|Z\|_*$. Zhu et al. (2021), Lemma C.4. ValueError for shapes that do not
-    fit or a lambda <= 0.
+    In any d the condition suffices; for d >= K - 1 it is also necessary, and in fewer dimensions no point meets it
+    below the collapse threshold. It puts $\nabla g$ in the scaled dual ball of the nuclear norm, f's convex partner
+    being $g(Z) + \sqrt{\lambda_W\lambda_H}\|Z\|_*$. What a small gradient decides: `Certificate`. Zhu et al.
+    (2021), Lemma C.4. ValueError as in `nclib.theory.unconstrained`, and for a lambda_W or lambda_H of zero.
     """
-    check_decays(lambda_W=lambda_W, lambda_H=lambda_H)
+    lambda_W, lambda_H = arguments.positive(lambda_W=lambda_W, lambda_H=lambda_H)
     G, _ = logit_gradient(W, H, b, y)
     by_parameter = gradient(W, H, b, y, lambda_W=lambda_W, lambda_H=lambda_H, lambda_b=lambda_b)
-    return certify(G, by_parameter, sqrt(lambda_W) * sqrt(lambda_H), tolerance)
+    return certify(G, W, H, by_parameter, lambda_W, lambda_H, tolerance)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,7 +210,7 @@ def escape_direction(
     vanishes. ValueError where W and H span all d dimensions, or where the spectral norm leaves nothing to escape
     from.
     """
-    check_decays(lambda_W=lambda_W, lambda_H=lambda_H)
+    lambda_W, lambda_H = arguments.positive(lambda_W=lambda_W, lambda_H=lambda_H)
     G, _ = logit_gradient(W, H, b, y)
     rows = torch.cat([sqrt(lambda_W) * W, sqrt(lambda_H) * H])
     if len(rows) < rows.shape[1]:
