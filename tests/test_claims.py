@@ -294,6 +294,9 @@ THEOREMS = {
     "zhu2021-theorem-lower-bound": ("zhu2021", "lower bound", "lower bound attained"),
     "zhu2021-theorem-certificate": ("zhu2021", "certificate", "partner below f", "partner above minimum"),
     "zhu2021-theorem-strict-saddle": ("zhu2021", "threshold", "curvature"),
+    "zhu2021-theorem-saddles": (
+        "zhu2021_saddles", "stationarity at saddles", "threshold at saddles", "curvature at saddles",
+    ),
     "zhu2021-theorem-balance": ("zhu2021", "balance", "centred classifier"),
     "zhu2021-theorem-descent": (
         "zhu2021_descent", "descent reaches the value", "no point below", "balance", "certificate",

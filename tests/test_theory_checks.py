@@ -200,6 +200,37 @@ def test_a_wrong_constant_raises_the_violation_by_orders_of_magnitude(error, mon
     assert found[statement] > 1e6 * max(right[statement], 1e-11)
 
 
+SADDLES = {
+    "curvature without its 2": (
+        theory.zhu2021,
+        "escape_direction",
+        result("curvature", lambda way: way.curvature / 2),
+        "curvature at saddles",
+    ),
+    "threshold without n": (
+        theory.zhu2021,
+        "collapse_threshold",
+        times(lambda c: math.sqrt(n(c))),
+        "threshold at saddles",
+    ),
+    "the saddles of another decay": (
+        theory.critical_points,
+        "grouped",
+        given("lambda_H", lambda c: 1.01 * c["lambda_H"]),
+        "stationarity at saddles",
+    ),
+}
+
+
+@pytest.mark.parametrize("error", SADDLES)
+def test_a_wrong_constant_is_seen_at_saddles_too(error, monkeypatch):
+    module, name, make, statement = SADDLES[error]
+    right = of_true_statements("zhu2021_saddles")
+    monkeypatch.setattr(module, name, make(getattr(module, name)))
+    found = checks.violations("zhu2021_saddles", generator(), instances=100)
+    assert found[statement] > 1e6 * max(right[statement], 1e-11)
+
+
 def test_a_violation_that_is_no_number_is_not_overlooked(monkeypatch):
     def nan(c):
         return math.nan

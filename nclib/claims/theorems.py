@@ -17,9 +17,13 @@ def theorem(
     place: str,
     *names: str,
     paper: str | None = None,
+    note: str = "",
     registered: Literal["before", "after"] = "before",
 ) -> Claim:
-    """The claim that the statements of these names, of the source or of another `paper` of the study, hold."""
+    """The claim that the statements of these names, of the source or of another `paper` of the study, hold.
+
+    A `note` is appended to how it is measured.
+    """
 
     @judged
     def judge(table: pd.DataFrame) -> Verdict:
@@ -33,7 +37,7 @@ def theorem(
 
     return Claim(
         id=f"{source}-{name}", statement=statement, place=place,
-        measure=f"largest violation over {INSTANCES} random instances a run ({', '.join(names)})",
+        measure=f"largest violation over {INSTANCES} random instances a run ({', '.join(names)}){note}",
         predicate="below 1e-8", judge=judge, source=source, study="statements", page="22_landscape",
         registered=registered,
     )  # fmt: skip

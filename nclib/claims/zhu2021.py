@@ -174,6 +174,12 @@ CLAIMS = (
         "theorem 3.2", "threshold", "curvature",
     ),
     theorem(
+        "zhu2021", "theorem-saddles",
+        "Saddles at which groups of classes share a vertex have ‖∇g‖₂ = 1/(K√n), and the origin's curvature.",
+        "theorem 3.2", "stationarity at saddles", "threshold at saddles", "curvature at saddles",
+        paper="zhu2021_saddles", registered="after",
+    ),
+    theorem(
         "zhu2021", "theorem-balance",
         "At critical points λ_W WᵀW = λ_H HᵀH, and the rows of W sum to zero.", "derived from the gradient",
         "balance", "centred classifier",
@@ -183,6 +189,7 @@ CLAIMS = (
         "On random problems with d ≥ K − 1 L-BFGS ends at a balanced, certified point of the closed form's value.",
         "theorems 3.1 and 3.2", "descent reaches the value", "no point below", "balance", "certificate",
         paper="zhu2021_descent",
+        note="; descent stops at gradient entries of 1e-10, too early for the digits asked of balance and certificate",
     ),
     theorem(
         "zhu2021", "theorem-descent-value",

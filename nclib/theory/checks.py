@@ -14,7 +14,7 @@ from math import sqrt
 import torch
 from torch import Tensor
 
-from nclib.theory import convex, ji2021, mixon2020, tirer2022, tirer2022_extended, zhu2021
+from nclib.theory import convex, critical_points, ji2021, mixon2020, tirer2022, tirer2022_extended, zhu2021
 from nclib.theory.instances import log_uniform, whole, worst
 
 Violations = Iterator[tuple[str, float]]
@@ -24,7 +24,8 @@ def violations(paper: str, generator: torch.Generator, *, instances: int = 1000)
     """The largest violation of each statement of a paper over random instances, by the statement's name.
 
     Papers are the keys of `PAPERS`; `zhu2021_descent` descends f from a random start with L-BFGS in d >= K - 1
-    dimensions, some 50 ms an instance, the others evaluate points. A violation that is not a number makes the largest
+    dimensions, some 50 ms an instance, the others evaluate points, `zhu2021_saddles` those at which groups of classes
+    share a vertex. A violation that is not a number makes the largest
     NaN. ValueError for another paper or fewer than one instance.
     """
     if paper not in PAPERS:
@@ -84,11 +85,33 @@ def _zhu2021(g: torch.Generator) -> Violations:
     threshold = zhu2021.collapse_threshold(num_classes=K, per_class=n)
     yield "threshold", _relative(at_zero.spectral_norm, threshold)
     if at_zero.spectral_norm > (1 + 1e-6) * sqrt(lambda_W * lambda_H):
-        way = zhu2021.escape_direction(*zero, y, **decays)
-        by_W, by_H, _ = zhu2021.hessian_vector_product(*zero, y, way.delta_W, way.delta_H, **decays)
-        measured = (by_W * way.delta_W).sum() + (by_H * way.delta_H).sum()
-        yield "curvature", _relative(measured, way.curvature)
+        measured, predicted = _curvatures(zero, y, decays)
+        yield "curvature", _relative(measured, predicted)
         yield "curvature", _relative(measured, -2 * (threshold - sqrt(lambda_W * lambda_H)))
+
+
+def _zhu2021_saddles(g: torch.Generator) -> Violations:
+    groups, shared, n = whole(2, 4, g), whole(2, 3, g), whole(1, 5, g)
+    K = groups * shared
+    d, y = whole(groups, K + 2, g), torch.arange(K).repeat_interleave(n)
+    tau, ratio = log_uniform(1e-4, 0.9, g) / (K * sqrt(n)), log_uniform(1e-2, 1e2, g)
+    decays = {"lambda_W": tau * ratio, "lambda_H": tau / ratio}
+    saddle = critical_points.grouped(num_classes=K, per_class=n, **decays, groups=groups, d=d, generator=g)
+    certificate = zhu2021.certificate(*saddle, y, **decays)
+    pull = torch.cat([decays["lambda_W"] * saddle[0], decays["lambda_H"] * saddle[1]]).norm()
+    yield "stationarity at saddles", certificate.gradient_norm / pull
+    threshold = zhu2021.collapse_threshold(num_classes=K, per_class=n)
+    yield "threshold at saddles", _relative(certificate.spectral_norm, threshold)
+    measured, predicted = _curvatures(saddle, y, decays)
+    yield "curvature at saddles", _relative(measured, predicted)
+    yield "curvature at saddles", _relative(measured, -2 * (threshold - tau))
+
+
+def _curvatures(point: critical_points.Point, y: Tensor, decays: dict[str, float]) -> tuple[Tensor, float]:
+    """The curvature of f along the escape direction, by a Hessian-vector product and as predicted."""
+    way = zhu2021.escape_direction(*point, y, **decays)
+    by_W, by_H, _ = zhu2021.hessian_vector_product(*point, y, way.delta_W, way.delta_H, **decays)
+    return (by_W * way.delta_W).sum() + (by_H * way.delta_H).sum(), way.curvature
 
 
 def _zhu2021_descent(g: torch.Generator) -> Violations:
@@ -206,6 +229,7 @@ PAPERS = {
     "tirer2022_extended": _tirer2022_extended,
     "zhu2021": _zhu2021,
     "zhu2021_descent": _zhu2021_descent,
+    "zhu2021_saddles": _zhu2021_saddles,
 }
 """What yields names and violations of one instance, by paper."""
 
