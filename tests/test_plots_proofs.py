@@ -28,3 +28,17 @@ def test_every_curve_has_its_own_lowest_points_in_its_own_colour(ax):
     assert list(its_points.get_xdata()) == [2.0, 1.0] and list(others.get_xdata()) == [0.0]
     assert its_points.get_color() == one.get_color() != two.get_color() == others.get_color()
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("x", "ψ(x)")
+
+
+def test_curves_over_time_are_drawn_as_given_with_the_level_of_theory(ax):
+    curves = pd.DataFrame({"step 1": [0.1, 0.4], "step 2": [0.2, 0.3]}, index=[1.0, 100.0])
+    drawn = _lines(plots.over_time(curves, ax, y="margin", level=0.5))
+    assert drawn["step 1"] == ([1.0, 100.0], [0.1, 0.4]) and drawn["step 2"][1] == [0.2, 0.3]
+    assert drawn["bound"][1] == [0.5, 0.5]
+    assert (ax.get_xscale(), ax.get_yscale(), ax.get_ylabel()) == ("log", "linear", "margin")
+
+
+def test_without_a_level_there_is_no_line_of_theory_and_a_log_axis_is_asked_for(ax):
+    curves = pd.DataFrame({"step 1": [0.1, 0.4]}, index=[1.0, 100.0])
+    assert "bound" not in _lines(plots.over_time(curves, ax, y="change", log=True))
+    assert ax.get_yscale() == "log"

@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from nclib.plots.style import COLOURS
+from nclib.plots.unconstrained import THEORY
 
 
 def tangents(curve: pd.DataFrame, samples: pd.DataFrame, ax: Axes) -> Axes:
@@ -50,5 +51,26 @@ def family(curves: pd.DataFrame, lowest: pd.DataFrame, ax: Axes, *, x: str, y: s
         )
     ax.set_xlim(curves.index.min(), curves.index.max())
     ax.set_xlabel(x)
+    ax.set_ylabel(y)
+    return ax
+
+
+def over_time(
+    curves: pd.DataFrame, ax: Axes, *, y: str, level: float | None = None, log: bool = False
+) -> Axes:
+    """What a descent does over time (the frame's index) on a log axis, one line a column.
+
+    A `level` that theory names is a dashed line. `y` is the axis label, `log` makes that axis logarithmic.
+    """
+    for name, colour in zip(
+        curves.columns, itertools.cycle(("blue", "green", "amber", "pink")), strict=False
+    ):
+        ax.plot(curves.index, curves[name], color=COLOURS[colour], label=name)
+    if level is not None:
+        ax.axhline(level, label="bound", **THEORY)
+    ax.set_xscale("log")
+    if log:
+        ax.set_yscale("log")
+    ax.set_xlabel("time t")
     ax.set_ylabel(y)
     return ax
