@@ -59,12 +59,22 @@ def test_points_stand_where_they_are_by_kind_and_absent_kinds_are_named(ax, agai
 
 
 def test_the_boundary_is_the_predicted_one_and_zero_margins_are_hollow(ax):
-    phases = pd.DataFrame({"product": [1e-4, 1e-4, 1e-2], "per_class": [1, 9, 9], "margin": [2.0, 1.0, 1e-6]})
-    marks = plots.phase_diagram(phases, ax, num_classes=4)
-    np.testing.assert_allclose(marks.get_offsets(), [[1e-4, 1], [1e-4, 9]])
+    phases = pd.DataFrame(
+        {
+            "lambda_W": [1e-4, 1e-3, 1e-1],
+            "lambda_H": [1e-2, 1e-4, 1.0],
+            "per_class": 9,
+            "margin": [2.0, 1.0, 1e-6],
+        }
+    )
+    marks = plots.phase_diagram(phases, ax, num_classes=4, top=3.0)
+    np.testing.assert_allclose(marks.get_offsets(), [[1e-4, 1e-2], [1e-3, 1e-4]])
     np.testing.assert_allclose(marks.get_array(), [2.0, 1.0])
+    assert marks.get_clim() == (0.0, 3.0)
     (hollow,) = [c for c in ax.collections if c is not marks]
-    np.testing.assert_allclose(hollow.get_offsets(), [[1e-2, 9]])
+    np.testing.assert_allclose(hollow.get_offsets(), [[1e-1, 1.0]])
     (line,) = ax.lines
     x, y = line.get_data()
-    np.testing.assert_allclose(x * y, 1 / 16)
+    np.testing.assert_allclose(9 * x * y, 1 / 16)
+    with pytest.raises(ValueError, match="too many values"):
+        plots.phase_diagram(phases.assign(per_class=[1, 9, 9]), ax, num_classes=4, top=3.0)

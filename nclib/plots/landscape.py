@@ -76,26 +76,33 @@ def critical_points(points: pd.DataFrame, ax: Axes, *, against: str) -> Axes:
     return ax
 
 
-def phase_diagram(phases: pd.DataFrame, ax: Axes, *, num_classes: int) -> PathCollection:
-    """The margin reached at every (lambda_W lambda_H, n), and the predicted boundary n lambda_W lambda_H = 1 / K^2.
+def phase_diagram(phases: pd.DataFrame, ax: Axes, *, num_classes: int, top: float) -> PathCollection:
+    """The margin reached at every (lambda_W, lambda_H) of one n, and the predicted boundary, a line of slope -1.
 
-    Columns: product (lambda_W lambda_H), per_class and margin. Zero margins, below 1e-3, are hollow. Returns the
-    coloured marks, for a colour bar.
+    Columns: lambda_W, lambda_H, per_class (one value) and margin, whose colours end at `top`. Zero margins, below
+    1e-3, are hollow. Returns the coloured marks, for a colour bar. ValueError for more than one n.
     """
+    (n,) = phases.per_class.unique()
     zero = phases.margin < 1e-3
     kept, none = phases[~zero], phases[zero]
     marks = ax.scatter(
-        kept["product"], kept.per_class, c=kept.margin, cmap="viridis", marker="s", s=34, vmin=0
+        kept.lambda_W, kept.lambda_H, c=kept.margin, cmap="viridis", marker="s", s=26, vmin=0, vmax=top
     )
     ax.scatter(
-        none["product"], none.per_class, marker="s", s=30, facecolors="none", edgecolors=COLOURS["grey"],
+        none.lambda_W,
+        none.lambda_H,
+        marker="s",
+        s=22,
+        facecolors="none",
+        edgecolors=COLOURS["grey"],
         label="zero",
-    )  # fmt: skip
-    span = np.array([phases["product"].min(), phases["product"].max()])
-    ax.plot(span, 1 / (num_classes**2 * span), label=r"$n\lambda_W\lambda_H = 1/K^2$", **THEORY)
-    ax.set_ylim(phases.per_class.min() / 1.6, phases.per_class.max() * 1.6)
+    )
+    span = np.array([phases.lambda_W.min(), phases.lambda_W.max()])
+    ax.plot(span, 1 / (num_classes**2 * n * span), label=r"$n\lambda_W\lambda_H = 1/K^2$", **THEORY)
     ax.set_xscale("log")
     ax.set_yscale("log")
-    ax.set_xlabel(r"$\lambda_W\lambda_H$")
-    ax.set_ylabel("samples per class, n")
+    ax.set_ylim(phases.lambda_H.min() / 1.6, phases.lambda_H.max() * 1.6)
+    ax.set_title(f"n = {n}", fontsize="small")
+    ax.set_xlabel(r"$\lambda_W$")
+    ax.set_ylabel(r"$\lambda_H$")
     return marks
