@@ -12,19 +12,10 @@ from nclib.claims.terminal_phase import (
     falls,
     largest,
     main_runs,
+    through,
 )
 from nclib.claims.terminal_phase import claim as _claim
-from nclib.claims.verdict import (
-    Claim,
-    Missing,
-    Verdict,
-    by_seed,
-    final_epoch,
-    judged,
-    mean_over_seeds,
-    per_run,
-    terminal_epoch,
-)
+from nclib.claims.verdict import Claim, Missing, Verdict, final_epoch, judged, per_run, terminal_epoch
 
 ATTACKED = {"split": "test", "labels": "none", "layer": "all"}
 MOVED = 0.99
@@ -44,17 +35,17 @@ _LATE = ("loss", "nc2-equiangular-classifiers", "nc2-reached-classifiers", "nc3-
 
 
 def _farther(runs: Runs):
-    """Judge DeepFool's distance at the last epoch over that at the first one of zero training error."""
+    """Judge DeepFool's distance through the terminal phase; Missing where it is not that of nearly all images."""
+    ratio = through("deepfool_relative_mean", runs, ATTACKED, above=1.0)
 
     @judged
     def judge(table: pd.DataFrame) -> Verdict:
         rows = runs(table)
         epochs = terminal_epoch(rows), final_epoch(rows)
-        start, end = (per_run(rows, "deepfool_relative_mean", at, **ATTACKED) for at in epochs)
         least = min(per_run(rows, "deepfool_found", at, **ATTACKED).min() for at in epochs)
         if least < MOVED:
             raise Missing(f"DeepFool moved {least:.1%} of the images of a run, not {MOVED:.0%}")
-        return mean_over_seeds(by_seed(end / start, rows), ratio=True, above=1.0)
+        return ratio(table)
 
     return judge
 

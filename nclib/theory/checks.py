@@ -25,8 +25,8 @@ def violations(paper: str, generator: torch.Generator, *, instances: int = 1000)
 
     Papers are the keys of `PAPERS`; `zhu2021_descent` descends f from a random start with L-BFGS in d >= K - 1
     dimensions, some 50 ms an instance, the others evaluate points, `zhu2021_saddles` those at which groups of classes
-    share a vertex. A violation that is not a number makes the largest
-    NaN. ValueError for another paper or fewer than one instance.
+    share a vertex. A violation that is not a number makes the largest NaN. ValueError for another paper or fewer than
+    one instance.
     """
     if paper not in PAPERS:
         raise ValueError(f"no statements of {paper!r}; there are {', '.join(PAPERS)}")

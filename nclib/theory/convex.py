@@ -57,8 +57,7 @@ def balanced_factors(
 
     With $Z = USV^\top$: $W = (\lambda_H/\lambda_W)^{1/4} V S^{1/2}$, $H = (\lambda_W/\lambda_H)^{1/4} U S^{1/2}$, and
     then $\frac{\lambda_W}{2}\|W\|_F^2 + \frac{\lambda_H}{2}\|H\|_F^2 = \sqrt{\lambda_W\lambda_H}\,\|Z\|_*$. ValueError
-    where Z has more than d singular values above 1e-12 of the largest, for a lambda <= 0
-    and for a Z that is not finite.
+    where Z has more than d singular values above 1e-12 of the largest, for a lambda <= 0 and a Z that is not finite.
     """
     lambda_W, lambda_H = arguments.positive(lambda_W=lambda_W, lambda_H=lambda_H)
     arguments.finite(Z=Z)
