@@ -1175,6 +1175,16 @@ def test_a_negative_deviation_counts_as_one():
     assert claim.judge(below).status == "not supported"
 
 
+@pytest.mark.parametrize("dimension, status", [(8, "supported"), (11, "not supported")])
+def test_a_run_without_room_for_the_simplex_is_no_evidence_about_its_minimum(dimension, status):
+    claim = claims.get("zhu2021-value")
+    made = supported(claim)
+    one = made[(made.run == made.run.iloc[0])]
+    assert (one.feature_dim > one.num_classes).all()
+    other = one.assign(run="other", feature_dim=dimension, value=0.5)
+    assert claim.judge(pd.concat([made, other])).status == status
+
+
 # Wanting evidence decides nothing
 
 
@@ -1457,6 +1467,14 @@ def test_random_labels_that_all_or_no_widths_memorise_decide_nothing():
     for error in (0.0, 0.5):
         verdict = claim.judge(made.assign(value=made.value.mask(errors, error)))
         assert verdict.status == "inconclusive" and "the widths are all on one side" in verdict.reason
+
+
+def test_widths_that_are_not_recorded_are_named_before_anything_is_said_of_the_others():
+    claim = claims.get("zhu2021-mnist1d-random-labels-widths")
+    made = supported(claim)
+    verdict = claim.judge(made[made.width >= 128])
+    assert verdict.status == "inconclusive"
+    assert verdict.reason == "no runs of width 8, 16, 32, 64 recorded yet"
 
 
 def test_a_seed_without_all_widths_is_left_out_and_two_are_too_few():

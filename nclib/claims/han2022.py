@@ -48,7 +48,7 @@ CLAIMS = (
         f"‖W/‖W‖ − M/‖M‖‖_F, {THROUGH}", "below 0.9", falls("nc3_frobenius", 0.9, _MSE), **_COMMON,
     ),
     _claim(
-        "central-path", "The classifier stays close to the least-squares optimal one of its features.",
+        "central-path", "The classifier ends close to the least-squares optimal one of its features.",
         "abstract", "L_⊥ / (L_NC1 + L_NC2/3) at the last epoch", "below 0.1", _off_the_central_path, **_COMMON,
     ),
     _claim(

@@ -8,12 +8,12 @@ _COMMON = {"source": "nguyen2023", "page": "12_what_it_needs"}
 
 CLAIMS = (
     _claim(
-        "training", "Wrong labels that are memorised keep the training features from collapsing as far.", "abstract",
+        "training", "Wrong labels keep the training features from collapsing as far.", "abstract",
         "Tr Σ_W / Tr Σ_B with 20 % of the labels permuted over that with none, last epoch", "above 1",
         against("nc1_trace_ratio", _NOISY, _CLEAN, NOISY, TRAIN, above=1.0), **_COMMON,
     ),
     _claim(
-        "test", "Memorised wrong labels dilate the test features of a class (memorisation-dilation).", "abstract",
+        "test", "Wrong labels raise the variability of test features (memorisation-dilation).", "abstract",
         "test CDNV with 20 % of the labels permuted over that with none, last epoch", "above 1",
         against("cdnv", _NOISY, _CLEAN, TEST, above=1.0), **_COMMON,
     ),

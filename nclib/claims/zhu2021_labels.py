@@ -29,6 +29,8 @@ def _collapse_where_memorised(runs: Runs, widths: tuple[int, ...]):
     @judged
     def judge(table: pd.DataFrame) -> Verdict:
         rows = runs(table)
+        if absent := sorted(set(widths) - set(rows.width)):
+            raise Missing(f"no runs of width {', '.join(map(str, absent))} recorded yet")
         memorised = _memorised(rows)
         if memorised.all() or not memorised.any():
             raise Missing("the widths are all on one side: every network memorises, or none")

@@ -27,7 +27,7 @@ ADAM_RATE = 1e-3  # of Adam, in the source's README
 LBFGS = {"optimizer": "lbfgs", "lr": 0.1, "batch_size": 2048, "precision": "float32"}
 FEATURE_DECAY = 5e-3
 COLLAPSED = 0.2
-"""NC1, and NC2 and NC3 as distances from the simplex, of which the largest possible is near 1.4."""
+"""NC1, and NC2 and NC3 as distances from the simplex, which for K = 10 are at most near 1.4 and at most 2."""
 ALIKE = 2.0
 """Collapse is the same where the largest of the three measures differs by less than this factor. Ours."""
 COLLAPSE = ("nc1_pinv", "nc2_etf_weights", "nc3_etf")
