@@ -1,9 +1,13 @@
 r"""Every statement of the closed forms, put to random instances: how far the worst of them violates it.
 
 An instance draws K from 2 to 6, n from 1 to 5, a dimension, weight decays over several decades on both sides of the
-collapse threshold, and points. An equality is violated by its relative error, an inequality by how far it is
-missed and by nothing where it holds. Violations are without unit; those of true statements are
-rounding. All in float64.
+threshold where the paper has any, and points. `zhu2021_saddles` draws K from 4 to 12 and `zhu2021_descent` K up to 5
+and n up to 3, both below the threshold only. A statement with a condition is tried on the instances that meet it.
+
+An equality is violated by its relative error, what must vanish by its share of the terms that cancel, an inequality by
+how far it is missed, relative to its upper side, and by nothing where it holds. Absolute are all violations of
+`mixon2020`, stationarity of `tirer2022_extended` and, at zero, of `tirer2022`, and the lower bound of `zhu2021`.
+Violations are without unit; those of true statements are rounding. All in float64.
 """
 
 from collections import defaultdict

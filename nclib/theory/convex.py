@@ -1,8 +1,8 @@
 r"""The convex problem beneath an unconstrained-feature objective, which says what its global minima are.
 
-Let $\ell$ be a convex loss of the logits $Z = HW^\top$ and $t = \sqrt{\lambda_W\lambda_H}$. For any factors
-$\frac{\lambda_W}{2}\|W\|_F^2 + \frac{\lambda_H}{2}\|H\|_F^2 \ge t\,\|W\|_F\|H\|_F \ge t\|Z\|_*$, so the objective is
-never below $\ell(Z) + t\|Z\|_*$, its convex partner, and equals it where the factors are balanced:
+Let $\ell$ be a convex loss of the logits $Z = HW^\top$ and $\tau = \sqrt{\lambda_W\lambda_H}$. For any factors
+$\frac{\lambda_W}{2}\|W\|_F^2 + \frac{\lambda_H}{2}\|H\|_F^2 \ge \tau\|W\|_F\|H\|_F \ge \tau\|Z\|_*$, so the objective
+is never below $\ell(Z) + \tau\|Z\|_*$, its convex partner, and equals it where the factors are balanced:
 $\lambda_W W^\top W = \lambda_H H^\top H$. A critical point whose $Z$ minimises the partner is a global minimum of both.
 Zhu et al. (2021), appendix; Srebro (2004). Rows of Z and H are samples, as in `nclib.theory.unconstrained`.
 """
@@ -72,11 +72,11 @@ def balanced_factors(
 
 
 def subgradient_violation(Z: Float[Tensor, "N K"], G: Float[Tensor, "N K"], weight: float) -> float:
-    r"""How far Z is from minimising $\ell(Z) + t\|Z\|_*$, with G the gradient of $\ell$ at Z and t = `weight`.
+    r"""How far Z is from minimising $\ell(Z) + \tau\|Z\|_*$, with G the gradient of $\ell$ at Z and $\tau$ = `weight`.
 
-    Z is a minimiser iff $-G \in t\,\partial\|Z\|_*$, which is to say $\|G\|_2 \le t$ and
-    $-\langle G, Z\rangle = t\|Z\|_*$: the dual form needs no decision on the rank of Z. Returned is the larger of
-    the two errors, relative to $t$ and to $t\|Z\|_*$; without unit, and negative only inside the ball at Z = 0.
+    Z is a minimiser iff $-G \in \tau\,\partial\|Z\|_*$, which is to say $\|G\|_2 \le \tau$ and
+    $-\langle G, Z\rangle = \tau\|Z\|_*$: the dual form needs no decision on the rank of Z. Returned is the larger of
+    the two errors, relative to $\tau$ and to $\tau\|Z\|_*$; without unit, negative only inside the ball at Z = 0.
     Where the loss has a free bias, G's column sums must vanish besides.
     """
     outside = torch.linalg.matrix_norm(G, 2).item() / weight - 1

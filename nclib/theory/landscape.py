@@ -36,10 +36,12 @@ def classify(problem: Problem, solutions: Solutions, *, tolerance: float = 1e-6)
     The Hessian is taken at class-averaged features (other directions curve up by at least lambda_H) and in the
     span of the rows of W and H with one more dimension, since all dimensions orthogonal to them are alike. It is
     dense there: (2 K (r + 1) + K)^2 numbers at rank r. Of its eigenvalues the `zero_modes` nearest to zero are
-    left out; a saddle has one below -tolerance, and a point whose gradient norm exceeds the tolerance is not
-    critical. Nor is one where the certificate does not decide, its gradient being large against the pull of the decays
-    or the weakest direction of W (`nclib.theory.convex.certify`). A global minimum is no saddle and is certified.
-    An "other local minimum" is what theory excludes for d > K. ValueError for solutions that do not fit.
+    left out. A point whose gradient norm exceeds the tolerance is not critical; one with an eigenvalue below
+    -tolerance is a saddle. Of the rest, one is not critical where the certificate does not decide, its gradient being
+    large against the pull of the decays or the weakest direction of W (`nclib.theory.convex.certify`); a global minimum
+    is certified, and what remains is an "other local minimum". Theory excludes that kind for d >= K - 1; in fewer
+    dimensions no point below the collapse threshold is certified, and the best ones are of it, too. ValueError for
+    solutions that do not fit.
     """
     found = []
     for restart in range(len(solutions.value)):

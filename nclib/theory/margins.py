@@ -51,8 +51,8 @@ def tangent(m: float | Float[Tensor, "..."], K: int, c1: float) -> Float[Tensor,
 def psi(x: float | Float[Tensor, "..."], K: int, t: float) -> Float[Tensor, "..."]:
     r"""A lower bound on f by one number, $\psi(x) = \varphi(x) + (K-1)\,t\,x$, $x = \|W\|\|H\| / ((K-1)\sqrt n)$.
 
-    $t = \sqrt{n\lambda_W\lambda_H}$. Its minimum over x >= 0 is that of f, at
-    $x = \ln(1/t - (K-1))$ for $Kt < 1$ and at zero otherwise. ValueError for K < 2.
+    $t = \sqrt{n\lambda_W\lambda_H}$. Its minimum over x >= 0 is at $x = \ln(1/t - (K-1))$ for $Kt < 1$ and at zero
+    otherwise; f attains it for d >= K - 1 or $Kt \ge 1$, and stays above it elsewhere. ValueError for K < 2.
     """
     return phi(x, K) + (K - 1) * t * torch.as_tensor(x, dtype=torch.float64)
 

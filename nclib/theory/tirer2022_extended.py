@@ -103,13 +103,13 @@ def global_minimum(
     Y has K singular values $\sqrt n$. Where the product of the factors has $x\sqrt n$ along one of them, the decay
     costs least with three equal penalties (arithmetic and geometric mean), so f is a sum over directions of
 
-    $$\frac1{2K}\Bigl[(1-x)^2 + 3\,p^{1/3}x^{2/3}\Bigr],\qquad p = \lambda_{W_2}\lambda_{W_1}\lambda_H .$$
+    $$\frac1{2K}\Bigl[(1-x)^2 + 3\,\Lambda^{1/3}x^{2/3}\Bigr],\qquad \Lambda = \lambda_{W_2}\lambda_{W_1}\lambda_H .$$
 
-    Its derivative vanishes where $(1-x)\,x^{1/3} = p^{1/3}$, at the larger root for the minimum; the value there is
-    that of x = 0 exactly at x = 1/2, p = 1/16. So the minimiser jumps from x = 1/2 to zero at p = 1/16, where both
-    are minimisers and zero is returned, and $f^* = 1/2$ from there on; the local minimum with x >= 1/4 lives on up
-    to p = 27/256. Tirer & Bruna (2022), Theorem 4.1, implicit there. ValueError when K < 2, n < 1 or a
-    lambda <= 0.
+    Its derivative vanishes where $(1-x)\,x^{1/3} = \Lambda^{1/3}$, at the larger root for the minimum; the value there
+    is that of x = 0 exactly at x = 1/2, $\Lambda = 1/16$. So the minimiser jumps from x = 1/2 to zero at
+    $\Lambda = 1/16$, where both are minimisers and zero is returned, and $f^* = 1/2$ from there on; the local minimum
+    with x >= 1/4 lives on up to $\Lambda = 27/256$. Tirer & Bruna (2022), Theorem 4.1, implicit there. ValueError
+    when K < 2, n < 1 or a lambda <= 0.
     """
     decays = {"lambda_W2": lambda_W2, "lambda_W1": lambda_W1, "lambda_H": lambda_H}
     K, n, lambda_W2, lambda_W1, lambda_H = arguments.constants(num_classes, per_class, **decays)

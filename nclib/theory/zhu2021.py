@@ -31,6 +31,7 @@ __all__ = [
     "gradient",
     "hessian_vector_product",
     "lower_bound",
+    "non_negative_minimum",
     "objective",
 ]
 
@@ -199,16 +200,17 @@ def escape_direction(
     lambda_W: float,
     lambda_H: float,
 ) -> EscapeDirection:
-    r"""The descent direction that makes every critical point but the global ones a strict saddle.
+    r"""A direction without slope along which f curves down, at a point that leaves one dimension unused.
 
     With a unit q orthogonal to all rows of W and H, and the leading singular vectors u (over classes) and v
     (over samples) of $\nabla g$: $\Delta_W = (\lambda_H/\lambda_W)^{1/4} u q^\top$ and
     $\Delta_H = -(\lambda_W/\lambda_H)^{1/4} v q^\top$, along which the curvature of f is
-    $-2(\|\nabla g\|_2 - \sqrt{\lambda_W\lambda_H})$. Zhu et al. (2021), Theorem 3.2: with d > K such a q
-    exists at every critical point, where W and H have the same null space. With d = K it does too: rows of
-    $\nabla g$ sum to zero, so $1^\top\nabla_W f = \lambda_W 1^\top W$, and W has rank K - 1 at most where that
-    vanishes. ValueError where W and H span all d dimensions, or where the spectral norm leaves nothing to escape
-    from.
+    $-2(\|\nabla g\|_2 - \sqrt{\lambda_W\lambda_H})$. The point need not be critical. For d >= K - 1 every critical
+    point that is not global has such a q. W and H have the same null space there, and W has rank K - 1 at most, as
+    rows of $\nabla g$ sum to zero, so $1^\top\nabla_W f = \lambda_W 1^\top W$; at rank d = K - 1 the point is global.
+    Zhu et al. (2021), Theorem 3.2, for d > K; the rest is ours. ValueError where W and H span all d dimensions
+    (singular values above 1e-6 of the largest count), or where $\|\nabla g\|_2$ exceeds
+    $\sqrt{\lambda_W\lambda_H}$ by no more than 1e-9 of it.
     """
     lambda_W, lambda_H = arguments.positive(lambda_W=lambda_W, lambda_H=lambda_H)
     G, _ = logit_gradient(W, H, b, y)
