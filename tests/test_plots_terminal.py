@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from nclib import tables
-from nclib.plots import simplex, terminal_phase
+from nclib.plots import half_width, simplex, terminal_phase
 
 EPOCHS = (1, 3, 10, 30)
 PARAMS = {
@@ -37,8 +37,8 @@ DECAYING += ("nc4_mismatch_train_means", "cdnv")
 
 
 def value(metric, seed, epoch, split):
-    """A number that differs in every metric, seed, epoch and split."""
-    return (1 + DECAYING.index(metric)) * (1 + 0.1 * seed) * (2 if split == "test" else 1) / epoch
+    """A number that differs in every metric, seed, epoch and split, and could be a share."""
+    return 0.01 * (1 + DECAYING.index(metric)) * (1 + 0.1 * seed) * (2 if split == "test" else 1) / epoch
 
 
 @pytest.fixture
@@ -113,18 +113,22 @@ def test_the_shade_covers_the_terminal_phase_of_the_seeds_that_reach_it(table, a
     terminal_phase.epochs(table, ax)
     assert sorted(patch.get_x() for patch in ax.patches) == [10, 30]
     assert {patch.get_x() + patch.get_width() for patch in ax.patches} == {30}
+    # a shade from the last epoch to the last epoch has no width: a line stands at its beginning
+    begins = sorted(entry.get_xdata()[0] for entry in ax.lines if entry.get_linestyle() == "-")
+    assert begins == [10, 30] and ax.get_xlim()[1] > 30
 
 
 def test_nothing_is_shaded_when_no_seed_reaches_zero_error(table, ax):
     never = table.assign(value=table.value.where(table.metric != "error", 0.3))
     terminal_phase.epochs(never, ax)
     assert not ax.patches
+    assert not any(entry.get_linestyle() == "-" for entry in ax.lines)
 
 
 @pytest.mark.parametrize(("schedule", "drops"), [("step", [10.5, 20.5]), ("constant", [])])
 def test_learning_rate_drops_are_marked_under_the_step_schedule_only(table, ax, schedule, drops):
     terminal_phase.epochs(table.assign(schedule=schedule), ax)
-    assert sorted(entry.get_xdata()[0] for entry in ax.lines) == drops
+    assert sorted(entry.get_xdata()[0] for entry in ax.lines if entry.get_linestyle() == ":") == drops
 
 
 def test_nc2_draws_means_and_classifiers_each_from_its_own_metric(table, panels):
@@ -146,6 +150,27 @@ def test_nc3_and_nc4_draw_the_forms_they_name(table, panels):
     terminal_phase.nc4(table, panels[1])
     at_test = [np.mean([value("nc4_mismatch_train_means", s, e, "test") for s in ERRORS]) for e in EPOCHS]
     assert list(line(panels[1], "test").get_ydata()) == pytest.approx(at_test)
+
+
+def test_curves_in_one_panel_differ_by_more_than_colour(table, panels):
+    terminal_phase.nc2(table, panels[:3])
+    terminal_phase.nc3(table, panels[3])
+    for axis, n in ((panels[2], 2), (panels[3], 3)):
+        drawn = [entry for entry in axis.lines if "(n = 3)" in entry.get_label()]
+        looks = [(entry.get_marker(), entry.get_linestyle()) for entry in drawn]
+        assert len(looks) == n
+        assert all(len(set(cue)) == n for cue in zip(*looks, strict=True))
+
+
+def test_the_band_of_a_share_stays_above_zero_where_that_of_another_number_need_not(table, ax):
+    apart = table.copy()
+    rows = tables.select(table, metric="nc4_mismatch", split="train", epoch=1)
+    apart.loc[rows.index, "value"] = [0.01, 0.02, 0.2]
+    terminal_phase.nc4(apart, ax)
+    corners = ax.collections[0].get_paths()[0].vertices
+    assert corners[corners[:, 0] == 1][:, 1].min() > 0
+    plain = pd.Series([0.01, 0.02, 0.2])
+    assert plain.mean() - half_width(plain) < 0, "the control: the plain interval holds negative shares"
 
 
 def test_a_parameter_of_several_values_is_refused_where_one_is_meant(table):
@@ -222,10 +247,22 @@ def test_grams_are_cosines_of_centred_means(panels):
     assert images[2] == pytest.approx(images[-1])
     assert not np.allclose(images[0], images[-1], atol=0.1)
     assert np.diag(images[0]) == pytest.approx(np.ones(K))
+    assert [len(axis.get_yticks()) for axis in panels] == [K, 0, 0, 0, 0]
     assert [axis.get_title(loc=mpl.rcParams["axes.titlelocation"]) for axis in panels][:2] == [
         "epoch 1",
         "epoch 2",
     ]
+
+
+def test_classes_are_numbered_and_named_on_the_first_heat_map(panels):
+    names = ["shirt", "boot", "bag"]
+    terminal_phase.grams(dict.fromkeys((1, 2, 3, 4), np.eye(3)), panels, names=names)
+    assert [text.get_text() for text in panels[0].get_yticklabels()] == ["shirt 0", "boot 1", "bag 2"]
+    for axis in panels:
+        assert [text.get_text() for text in axis.get_xticklabels()] == ["0", "1", "2"]
+    simplex.name_classes(range(100), panels[0])
+    numbered = [text.get_text() for text in panels[0].get_yticklabels()]
+    assert len(numbered) <= 12 and numbered[:2] == ["0", "9"]
 
 
 def test_a_mean_without_direction_has_no_gram(panels):

@@ -11,6 +11,7 @@ from nclib.plots.style import COLOURS, interval, mean_and_half
 from nclib.plots.terminal_phase import (
     LINES,
     MARKERS,
+    SHARES,
     at_epoch,
     curves,
     down_to_zero,
@@ -53,7 +54,7 @@ def layers(table: pd.DataFrame, metric: str, ax: Axes) -> Axes:
             values = by_layer(table, metric, epoch, split=split, names=names)
             interval(
                 values.set_axis(range(len(names)), axis=1), ax, label=f"epoch {epoch}, {split}",
-                colour=COLOURS[colour], log=log, marker=MARKERS[split], line=LINES[split],
+                colour=COLOURS[colour], log=log, share=metric in SHARES, marker=MARKERS[split], line=LINES[split],
             )  # fmt: skip
     if log:
         log_axis(ax)
@@ -152,8 +153,10 @@ def nearest_wrong(table: pd.DataFrame) -> pd.DataFrame:
 def wrong_means(table: pd.DataFrame, ax: Axes) -> Axes:
     """`nearest_wrong` beside the classifier's own test error, against epochs."""
     error = seeds_by_epochs(table, "error", split="test")
-    interval(nearest_wrong(table), ax, label="nearest mean is wrong", colour=COLOURS["green"])
-    interval(error, ax, label="classifier is wrong", colour=COLOURS["orange"], marker="s", line="--")
+    interval(nearest_wrong(table), ax, label="nearest mean is wrong", colour=COLOURS["green"], share=True)
+    interval(
+        error, ax, label="classifier is wrong", colour=COLOURS["orange"], share=True, marker="s", line="--"
+    )
     ax.set(ylabel="share of test images", ylim=(0, None))
     legend(ax, 1)
     return epochs(table, ax)

@@ -1,5 +1,6 @@
 """The simplex ETF drawn: its vertices, its Gram matrix, constructed features, formulas with measurements."""
 
+from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
@@ -77,6 +78,23 @@ def gram(G: np.ndarray, ax: Axes, *, values: bool = False) -> Axes:
             ax.text(j, i, f"{value:.2f}".replace("-", "−"), ha="center", va="center", color=ink, fontsize=7)
     ax.grid(False)
     ax.set(xticks=(), yticks=())
+    return ax
+
+
+def name_classes(
+    classes: Sequence[int], ax: Axes, *, names: Sequence[str] | None = None, rows: bool = True
+) -> Axes:
+    """Number the columns of a heat map by these classes, and its rows too unless told not to, with their names.
+
+    Of many classes about every tenth is numbered.
+    """
+    classes = list(classes)
+    at = range(0, len(classes), -(-len(classes) // 12))
+    numbers = [str(classes[i]) for i in at]
+    ax.set_xticks(at, numbers)
+    if rows:
+        ax.set_yticks(at, [f"{names[classes[i]]} {classes[i]}" for i in at] if names else numbers)
+    ax.tick_params(length=0, labelsize=7)
     return ax
 
 

@@ -1,6 +1,7 @@
 """One look for all figures: colour-blind safe, opaque in light and dark, the same bytes on every run."""
 
 import math
+from collections.abc import Iterable
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -8,8 +9,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-from scipy import stats
+from matplotlib.ticker import (
+    FixedLocator,
+    FuncFormatter,
+    LogLocator,
+    MaxNLocator,
+    NullFormatter,
+    NullLocator,
+)
+from scipy import special, stats
 
 COLOURS = {
     "blue": "#0072B2", "orange": "#D55E00", "green": "#009E73", "pink": "#CC79A7",
@@ -72,6 +80,33 @@ def plain_log(axis: Axis) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
+def log_scale(ax: Axes, which: str = "y") -> None:
+    """A log axis with a few plain numbers on it, however short it is; called once all is drawn."""
+    ax.set(**{f"{which}scale": "log"})
+    axis, (low, high) = {"x": (ax.xaxis, ax.get_xlim()), "y": (ax.yaxis, ax.get_ylim())}[which]
+    if high < 300 * low:
+        plain_log(axis)
+    if high < 6 * low:
+        axis.set_major_locator(MaxNLocator(5, steps=(1, 2, 5, 10)))
+
+
+def log_epochs(end: int, ax: Axes) -> Axes:
+    """A log axis of the epochs from 1 to `end`."""
+    ticks = [e for e in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if e < 0.6 * end] + [end]
+    ax.set_xscale("log")
+    ax.xaxis.set_major_locator(FixedLocator(ticks))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda e, _: f"{e:g}"))
+    ax.set(xlabel="epoch", xlim=(0.93, end * 1.07))
+    return ax
+
+
+def drop_lines(after: Iterable[int], ax: Axes, colour: str = COLOURS["grey"]) -> None:
+    """Learning-rate drops after these epochs, dotted."""
+    for e in after:
+        ax.axvline(e + 0.5, color=colour, linewidth=0.9, linestyle=":", zorder=1)
+
+
 def half_width(values: pd.Series) -> float:
     """Half the width of the 95 % t-interval of the mean; NaN with fewer than three values."""
     n = len(values)
@@ -83,6 +118,32 @@ def mean_and_half(values: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
     return values.mean(), values.apply(half_width)
 
 
+def mean_and_interval(
+    values: pd.Series, *, log: bool = False, share: bool = False
+) -> tuple[float, float, float]:
+    r"""Mean over seeds and the two ends of its 95 % t-interval; the ends are NaN with fewer than three values.
+
+    What a quantity cannot be, its interval does not hold. With `log`, of positive values, all three are of the
+    logarithm and transformed back. With `share`, of values in [0, 1], the mean m is the plain one and the interval is
+    that of its logit, by the delta method and transformed back:
+    $\operatorname{logit} m \pm t_{0.975,n-1}\,s/(\sqrt{n}\,m(1-m))$. It is the plain one where seeds are alike, stays
+    within [0, 1] where they are not, and is m alone where all are 0 or all are 1.
+    Source: the method "xlogit" of `svyciprop` in the R package survey (Lumley).
+    Raises ValueError for a share outside [0, 1].
+    """
+    if log:
+        centre, low, high = mean_and_interval(values.map(math.log))
+        return math.exp(centre), math.exp(low), math.exp(high)
+    centre, half = float(values.mean()), half_width(values)
+    if share and not values.between(0, 1).all():
+        raise ValueError(f"a share lies in [0, 1], got {values.min():g} to {values.max():g}")
+    if not share or not half > 0:
+        return centre, centre - half, centre + half
+    half /= centre * (1 - centre)
+    low, high = (float(special.expit(special.logit(centre) + z)) for z in (-half, half))
+    return centre, low, high
+
+
 def interval(
     values: pd.DataFrame,
     ax: Axes,
@@ -90,22 +151,20 @@ def interval(
     label: str,
     colour: str,
     log: bool = False,
+    share: bool = False,
     marker: str = "o",
     line: str = "-",
 ) -> Axes:
     """The mean over seeds (rows) at each x (columns) as a line, its 95 % t-interval as a band.
 
-    With `log` mean and interval are taken of the logarithm. A seed without a value at some x leaves that x out of the
-    line: nothing is filled in.
+    Both are those of `mean_and_interval` with `log` or `share`. A seed without a value at some x leaves that x out
+    of the line: nothing is filled in.
     """
     values = values.dropna(axis="columns", how="any").astype(float)
-    z = values.map(math.log) if log else values
-    n = len(z)
-    centre = z.mean()
-    x = list(values.columns)
-    back = (lambda s: s.map(math.exp)) if log else (lambda s: s)
-    ax.plot(x, back(centre), line, color=colour, marker=marker, label=f"{label} (n = {n})")
+    n, x = len(values), list(values.columns)
+    drawn = [mean_and_interval(column, log=log, share=share) for _, column in values.items()]
+    centre, low, high = zip(*drawn, strict=True) if drawn else ((), (), ())
+    ax.plot(x, centre, line, color=colour, marker=marker, label=f"{label} (n = {n})")
     if n >= 3:
-        half = z.apply(half_width)
-        ax.fill_between(x, back(centre - half), back(centre + half), color=colour, alpha=0.18, linewidth=0)
+        ax.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
     return ax

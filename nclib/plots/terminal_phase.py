@@ -1,15 +1,16 @@
 """Figures of terminal-phase training: every curve is a mean over seeds, every band a 95 % t-interval."""
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import NullLocator
 
 from nclib import tables
-from nclib.plots.simplex import cosines, gram
-from nclib.plots.style import COLOURS, interval
+from nclib.plots.simplex import cosines, gram, name_classes
+from nclib.plots.style import COLOURS, drop_lines, interval, log_epochs, plain_log
 
 TRAINING_IMAGES = {
     "fashion_mnist": 60_000, "mnist": 60_000, "kmnist": 60_000, "cifar10": 50_000, "mnist1d": 4_000,
@@ -19,9 +20,13 @@ NETWORKS = {
     "resnet18": "ResNet-18", "vgg11": "VGG-11", "densenet40": "DenseNet-40", "mlp": "perceptron",
 }  # fmt: skip
 """What each network that the study trains is called."""
+SHARES = {
+    "error", "ncc_accuracy", "ncc_accuracy_train_means", "nc4_mismatch", "nc4_mismatch_train_means",
+}  # fmt: skip
+"""Metrics that are shares of images: their intervals stay within [0, 1]."""
 LINES = {"train": "-", "test": "--"}
 MARKERS = {"train": "o", "test": "s"}
-_COLOURS = ("blue", "orange", "green")
+_LOOKS = (("blue", "o", "-"), ("orange", "s", "--"), ("green", "^", "-."))
 
 
 # Reading the table
@@ -107,28 +112,22 @@ def only(table: pd.DataFrame, parameter: str) -> object:
 
 
 def epochs(table: pd.DataFrame, ax: Axes, *, at_most: float = 0.0) -> Axes:
-    """`epoch_axis` with the terminal phase shaded, a layer a seed.
+    """`epoch_axis` with the terminal phase shaded, a layer a seed, from a line at its first epoch on.
 
     The shade is the darker the more seeds have had a measured training error of at most `at_most`.
     """
     end, n = last_epoch(table), table.seed.nunique()
     for start in onset(table, at_most).dropna():
         ax.axvspan(start, end, color=COLOURS["amber"], alpha=0.24 / n, linewidth=0, zorder=0)
+        # Where the last epoch is the first of them, the line is all that can be seen.
+        ax.axvline(start, color=COLOURS["amber"], linewidth=1.4, zorder=0.5)
     return epoch_axis(table, ax)
 
 
 def epoch_axis(table: pd.DataFrame, ax: Axes) -> Axes:
     """A log axis of the epochs that were planned, the step schedule's learning-rate drops dotted."""
-    end = last_epoch(table)
-    for e in drops(table):
-        ax.axvline(e + 0.5, color=COLOURS["grey"], linewidth=0.9, linestyle=":", zorder=1)
-    ticks = [e for e in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if e < 0.6 * end] + [end]
-    ax.set_xscale("log")
-    ax.xaxis.set_major_locator(FixedLocator(ticks))
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda e, _: f"{e:g}"))
-    ax.set(xlabel="epoch", xlim=(0.93, end * 1.07))
-    return ax
+    drop_lines(drops(table), ax)
+    return log_epochs(last_epoch(table), ax)
 
 
 def curves(
@@ -142,13 +141,14 @@ def curves(
 ) -> Axes:
     """One curve for each label of `series`, which maps it to (metric, split), against epochs.
 
-    With `log` means and intervals are of the logarithm. Test curves are dashed with square markers. The legend
-    stands above, in this many columns.
+    Each has its own colour, marker and dashes. With `log` means and intervals are of the logarithm; of `SHARES`
+    never. The legend stands above, in this many columns.
     """
-    for (label, (metric, split)), colour in zip(series.items(), _COLOURS, strict=False):
-        values = seeds_by_epochs(table, metric, split=split)
+    for (label, (metric, split)), (colour, marker, line) in zip(series.items(), _LOOKS, strict=False):
+        share = metric in SHARES
         interval(
-            values, ax, label=label, colour=COLOURS[colour], log=log, marker=MARKERS[split], line=LINES[split]
+            seeds_by_epochs(table, metric, split=split), ax, label=label, colour=COLOURS[colour],
+            log=log and not share, share=share, marker=marker, line=line,
         )  # fmt: skip
     if log:
         log_axis(ax)
@@ -167,10 +167,7 @@ def legend(ax: Axes, columns: int = 2) -> None:
 def log_axis(ax: Axes, which: str = "y") -> None:
     """A log axis labelled in plain decimals at 1, 2 and 5: many of these measures span less than a decade."""
     ax.set(**{f"{which}scale": "log"})
-    axis = {"x": ax.xaxis, "y": ax.yaxis}[which]
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(NullFormatter())
+    plain_log({"x": ax.xaxis, "y": ax.yaxis}[which])
 
 
 def down_to_zero(ax: Axes, smallest: float) -> None:
@@ -233,14 +230,19 @@ def nc4(table: pd.DataFrame, ax: Axes) -> Axes:
     return ax
 
 
-def grams(at: dict[int, np.ndarray], axes: list[Axes]) -> list[Axes]:
-    """Cosines of class means (K, d) about their mean, a heat map an epoch, the simplex's own last."""
+def grams(at: dict[int, np.ndarray], axes: list[Axes], *, names: Sequence[str] | None = None) -> list[Axes]:
+    """Cosines of class means (K, d) about their mean, a heat map an epoch, the simplex's own last.
+
+    Columns are numbered by class, and so are the rows of the first, which bear the `names` of the classes, too.
+    """
     if len(axes) != len(at) + 1:
         raise ValueError(f"{len(at)} epochs need {len(at) + 1} panels, got {len(axes)}")
     for ax, (epoch, means) in zip(axes, at.items(), strict=False):
         gram(cosines(means), ax).set_title(f"epoch {epoch}")
     K = len(means)
     gram((K * np.eye(K) - 1) / (K - 1), axes[-1]).set_title("simplex ETF")
+    for ax in axes:
+        name_classes(range(K), ax, names=names, rows=ax is axes[0])
     return axes
 
 
