@@ -27,8 +27,8 @@ METRICS = ("nc1_pinv", "nc2_etf_weights", "nc3_etf", "bias_collapse", "error")
 
 
 def number(i, metric, seed, epoch):
-    """A number that differs in every setting, metric, seed and epoch."""
-    return (1 + i) * (1 + len(metric)) * (1 + 0.1 * seed) / epoch
+    """A number that differs in every setting, metric, seed and epoch; of an error, a share."""
+    return (1 + i) * (1 + len(metric)) * (1 + 0.1 * seed) / epoch / (1000 if metric == "error" else 1)
 
 
 def run(i, change, seed):
@@ -204,6 +204,18 @@ def test_the_curves_over_widths_are_means_of_what_was_measured(table):
     assert list(axes[1].lines[-1].get_ydata()) == [0.2, 0.2]
     assert all("n = 3" in ax.get_legend_handles_labels()[1][0] for ax in axes)
     assert len({to_hex(entry.get_color()) for entry in axes[1].lines}) == 4
+
+
+def test_the_line_above_random_labels_says_how_they_were_trained(table):
+    random = table[table.label_noise == 1]
+    ours = draw.on_random_labels(random.assign(depth=4))
+    source = draw.on_random_labels(random.assign(depth=6, lr=0.01, batch_size=64, weight_decay=1e-4))
+    assert ours.endswith("4 hidden layers, SGD at rate 0.05, batches of 128, weight decay 0.0005")
+    assert source.endswith("6 hidden layers, SGD at rate 0.01, batches of 64, weight decay 0.0001")
+    assert ours.splitlines()[0] == source.splitlines()[0] and "width as below" in ours
+    assert "hidden layers" not in draw.on_random_labels(random.assign(depth=4, architecture="resnet18"))
+    with pytest.raises(ValueError, match="lr takes 2 values"):
+        draw.on_random_labels(pd.concat([random, random.assign(lr=1.0)]).assign(depth=4))
 
 
 def test_the_gap_is_drawn_beside_the_least_that_a_relu_allows(table):

@@ -62,11 +62,22 @@ def line(ax, label):
 
 
 def marks(ax):
-    """Where the marks above the panel stand, by colour."""
+    """Where the marks above the panel stand and how many seeds each is said to be, by colour."""
     names, found = {code: name for name, code in COLOURS.items()}, {}
+    said = {(text.get_position()[0], text.get_color()): int(text.get_text()) for text in ax.texts}
     for x in ax.lines:
         if x.get_linestyle() == "None":
-            found.setdefault(names[x.get_color()], []).extend(x.get_xdata())
+            (epoch,) = x.get_xdata()
+            found.setdefault(names[x.get_color()], {})[epoch] = said.get((epoch, x.get_color()), 1)
+    return found
+
+
+def dotted(ax):
+    """Where dotted lines stand, by colour."""
+    names, found = {code: name for name, code in COLOURS.items()}, {}
+    for x in ax.lines:
+        if x.get_linestyle() == ":":
+            found.setdefault(names[x.get_color()], []).append(x.get_xdata()[0])
     return found
 
 
@@ -136,11 +147,38 @@ def test_marks_say_where_the_error_on_the_labels_trained_on_vanishes(table, ax):
     changed = table.copy()
     changed.loc[late, "value"] = 1e-4
     settings.compared(settings.along(changed, "optimizer"), ax, metric="nc1_pinv")
-    assert marks(ax) == {"blue": [30, 30, 30], "green": [30, 30, 30]}
+    assert marks(ax) == {"blue": {30: 3}, "green": {30: 3}}
     ax.clear()
     settings.compared(settings.along(table, "label_noise"), ax, metric="nc1_pinv")
     # on the true labels the noisy runs always err
-    assert marks(ax) == {colour: [30, 30, 30] for colour in ("blue", "orange", "green")}
+    assert marks(ax) == {colour: {30: 3} for colour in ("blue", "orange", "green")}
+
+
+def test_seeds_that_share_a_mark_are_counted_and_the_others_are_not(table, ax):
+    early = tables.select(table, optimizer="adam", metric="error", split="train", epoch=3, seed=1).index
+    changed = table.copy()
+    changed.loc[early, "value"] = 0.0
+    settings.compared(settings.along(changed, "optimizer"), ax, metric="nc1_pinv")
+    assert marks(ax) == {"blue": {30: 3}, "orange": {30: 2, 3: 1}, "green": {30: 3}}
+    heights = {
+        x.get_color(): x.get_transform().transform((1, 1))[1] for x in ax.lines if x.get_ls() == "None"
+    }
+    assert len(set(heights.values())) == 3, "a row for each of the runs"
+
+
+def test_learning_rate_drops_are_grey_where_several_have_them_and_else_of_the_one_that_has(table, ax):
+    shorter = table[table.epoch < 30].copy()
+    adam = tables.select(shorter, optimizer="adam").assign(epochs=3)
+    shared, own = settings.along(table, "optimizer"), {"optimizer": "adam"}
+    settings.compared(shared, ax, metric="nc1_pinv")
+    assert dotted(ax) == {"grey": [10.5, 20.5]}
+    assert ax.get_xlim()[1] > 30
+    ax.clear()
+    settings.compared(
+        {"Adam": adam} | {k: shared[k] for k in ("SGD", "AdamW")}, ax, metric="nc1_pinv", own=own
+    )
+    assert dotted(ax) == {"blue": [1.5, 2.5], "grey": [10.5, 20.5]}
+    assert ax.get_xlim()[1] > 30, "the axis holds the longest of them"
 
 
 def test_the_baseline_has_the_same_colour_in_every_comparison(table):
@@ -195,11 +233,11 @@ def test_a_prediction_begins_at_one_and_follows_its_factor(ax):
 def test_parts_and_their_share(table, ax):
     squared = settings.along(table, "loss")["squared error"]
     settings.parts(squared, ax)
-    for label, metric in (("L, the sum", "mse_total"), ("L_⊥", "mse_perp")):
+    for label, metric in (("$L$, the sum", "mse_total"), (r"$L_\perp$", "mse_perp")):
         assert line(ax, label).get_ydata()[0] == pytest.approx(PARTS[metric] * geometric([1, 2, 3]))
     ax.clear()
     settings.off_the_path(squared, ax)
-    assert list(line(ax, "L_⊥ /").get_ydata()) == pytest.approx([0.05] * 3)
+    assert list(line(ax, r"$L_\perp\,/").get_ydata()) == pytest.approx([0.05] * 3)
     assert list(line(ax, "a tenth").get_ydata()) == [0.1, 0.1]
 
 
@@ -225,6 +263,17 @@ def test_the_summary_draws_mean_interval_and_seeds_at_the_last_epoch(table, ax):
     assert (left, right) == pytest.approx((math.exp(low), math.exp(high)))
     assert any(list(x.get_xdata()) == pytest.approx(values) for x in points)
     assert to_hex(ax.containers[0][0].get_color()).upper() == COLOURS["blue"]
+
+
+def test_a_share_has_the_plain_mean_in_curves_and_in_the_summary(table, ax):
+    found = {"random labels": settings.along(table, "label_noise")["random labels"]}
+    of_test = [0.1 + 0.01 * (7 + seed) for seed in SEEDS]
+    settings.compared(found, ax, metric="error", split="test", labels="clean")
+    assert list(line(ax, "random").get_ydata()) == pytest.approx([np.mean(of_test)] * 3)
+    ax.clear()
+    settings.summary(found, ax, metric="error", split="test", labels="clean")
+    assert ax.containers[0][0].get_xdata()[0] == pytest.approx(np.mean(of_test))
+    assert geometric(of_test) != pytest.approx(np.mean(of_test), rel=1e-5)
 
 
 def test_two_seeds_have_no_interval_and_a_missing_last_epoch_is_an_error(table, ax):

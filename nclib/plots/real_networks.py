@@ -11,7 +11,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from nclib import tables
 from nclib.plots.settings import final, name, values
 from nclib.plots.style import COLOURS, interval
-from nclib.plots.terminal_phase import epoch_axis
+from nclib.plots.terminal_phase import epoch_axis, only, scale
 
 BASELINE = {
     "optimizer": "sgd", "decayed": "all", "feature_decay": 0.0, "classifier": "learned", "feature_dim": 0,
@@ -149,12 +149,25 @@ def on_true_labels(table: pd.DataFrame, width: int) -> dict[str, float]:
     return {metric: math.exp(final(rows, metric).map(math.log).mean()) for metric in metrics}
 
 
+def on_random_labels(rows: pd.DataFrame) -> str:
+    """The scale of these runs on random labels, of several widths, and in a second line how they were trained."""
+    first = scale(rows[rows.width == rows.width.min()].assign(width="as below"))
+    deep = f"{only(rows, 'depth')} hidden layers, " if only(rows, "architecture") == "mlp" else ""
+    how = name("optimizer", only(rows, "optimizer"))
+    return (
+        f"{first}, random labels\n{deep}{how} at rate {only(rows, 'lr'):g}, batches of {only(rows, 'batch_size')}, "
+        f"weight decay {only(rows, 'weight_decay'):g}"
+    )
+
+
 # Drawing
 
 
 def memorised(table: pd.DataFrame, ax: Axes) -> Axes:
     """The training error on random labels at the last epoch, against the width: mean and 95 % t-interval."""
-    interval(by_width(table, "error"), ax, label="error on the random labels", colour=COLOURS["blue"])
+    interval(
+        by_width(table, "error"), ax, label="error on the random labels", colour=COLOURS["blue"], share=True
+    )
     ax.set_ylabel("training error (share)")
     return _width_axis(table, ax)
 

@@ -1,16 +1,35 @@
 """Figures of runs that differ from a baseline in one thing, beside it."""
 
 import math
+from collections import Counter
 from itertools import cycle
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import ScaledTranslation
 
 from nclib import tables
-from nclib.plots.style import COLOURS, figure, half_width, interval, legend_below, plain_log
-from nclib.plots.terminal_phase import NETWORKS, epoch_axis, last_epoch, onset, seeds_by_epochs
+from nclib.plots.style import (
+    COLOURS,
+    drop_lines,
+    figure,
+    interval,
+    legend_below,
+    log_epochs,
+    log_scale,
+    mean_and_interval,
+)
+from nclib.plots.terminal_phase import (
+    NETWORKS,
+    SHARES,
+    drops,
+    epoch_axis,
+    last_epoch,
+    legend,
+    onset,
+    seeds_by_epochs,
+)
 
 BASELINE = {
     "architecture": "resnet18", "optimizer": "sgd", "weight_decay": 5e-4, "loss": "cross_entropy",
@@ -115,32 +134,43 @@ def compared(
 ) -> Axes:
     """One curve of a metric for each of these runs: mean over seeds, 95 % t-interval, of the logarithm with `log`.
 
-    With `relative` every seed is divided by its value at the first measured epoch.
-    Marks above the panel, one a seed: the first measured epoch without an error on the labels trained on.
+    Of `SHARES` never of the logarithm. With `relative` every seed is divided by its value at the first measured epoch.
+    Marks above the panel: the first measured epoch without an error on the labels trained on; a number over a mark is
+    that of seeds that share it. Dotted: learning-rate drops, grey where several of these have them, else in the
+    colour of the one that has.
     """
+    share = metric in SHARES
     for i, ((label, rows), (colour, marker)) in enumerate(zip(found.items(), looks(found, own), strict=True)):
         curve = values(rows, metric, **where)
         if relative:
             curve = curve.div(curve.iloc[:, 0], axis="index")
-        interval(curve, ax, label=label, colour=colour, log=log, marker=marker)
-        for start in onset(rows, labels=given(rows)).dropna():
-            ax.plot(
-                start, 1.03 + 0.055 * i, marker, color=colour, ms=4, clip_on=False,
-                transform=ax.get_xaxis_transform(),
-            )  # fmt: skip
+        interval(curve, ax, label=label, colour=colour, log=log and not share, share=share, marker=marker)
+        _first_epochs(onset(rows, labels=given(rows)), ax, row=i, colour=colour, marker=marker)
+    _drops(found, ax, own)
     if log:
-        _log_axis(ax)
-    return epoch_axis(next(iter(found.values())), ax)
+        log_scale(ax)
+    return log_epochs(max(last_epoch(rows) for rows in found.values()), ax)
 
 
-def _log_axis(ax: Axes) -> None:
-    """A log axis with a few plain numbers on it, however short it is."""
-    ax.set_yscale("log")
-    low, high = ax.get_ylim()
-    if high < 100 * low:
-        plain_log(ax.yaxis)
-    if high < 6 * low:
-        ax.yaxis.set_major_locator(MaxNLocator(5))
+def _first_epochs(begins: pd.Series, ax: Axes, *, row: int, colour: str, marker: str) -> None:
+    """A mark above the panel at each of these epochs, and over it how many seeds share it where several do."""
+    for epoch, seeds in Counter(begins.dropna()).items():
+        up = ScaledTranslation(0, (5 + 12 * row) / 72, ax.figure.dpi_scale_trans)
+        above = ax.get_xaxis_transform() + up
+        ax.plot(epoch, 1, marker, color=colour, ms=4, clip_on=False, transform=above)
+        if seeds > 1:
+            over = above + ScaledTranslation(0, 3 / 72, ax.figure.dpi_scale_trans)
+            ax.text(epoch, 1, f"{seeds}", color=colour, fontsize=6.5, ha="center", transform=over)
+
+
+def _drops(found: dict[str, pd.DataFrame], ax: Axes, own: dict[str, object]) -> None:
+    """The learning-rate drops of these runs, each once."""
+    shared = Counter(tuple(drops(rows)) for rows in found.values())
+    for rows, (colour, _) in zip(found.values(), looks(found, own), strict=True):
+        after = tuple(drops(rows))
+        alone = shared.pop(after, 0)
+        if alone:
+            drop_lines(after, ax, colour if alone == 1 < len(found) else COLOURS["grey"])
 
 
 def looks(found: dict[str, pd.DataFrame], own: dict[str, object] = BASELINE) -> list[tuple[str, str]]:
@@ -172,45 +202,45 @@ def predicted(factor: pd.Series, ax: Axes) -> Axes:
 def parts(rows: pd.DataFrame, ax: Axes) -> Axes:
     """The squared error with penalty and the three parts that it is the sum of, against epochs."""
     shown = (
-        ("mse_total", "L, the sum", "black", "o"), ("mse_nc1", "L_NC1", "blue", "s"),
-        ("mse_nc23", "L_NC2/3", "orange", "^"), ("mse_perp", "L_⊥", "green", "D"),
+        ("mse_total", "$L$, the sum", "black", "o"), ("mse_nc1", r"$L_\mathrm{NC1}$", "sky", "s"),
+        ("mse_nc23", r"$L_\mathrm{NC2/3}$", "amber", "^"), ("mse_perp", r"$L_\perp$", "pink", "v"),
     )  # fmt: skip
     for metric, label, colour, marker in shown:
         interval(values(rows, metric), ax, label=label, colour=COLOURS[colour], log=True, marker=marker)
-    _log_axis(ax)
+    log_scale(ax)
     ax.set_ylabel("squared error")
+    legend(ax)
     return epoch_axis(rows, ax)
 
 
 def off_the_path(rows: pd.DataFrame, ax: Axes) -> Axes:
     """L_⊥ over the rest of the squared error, formed within each seed, and the tenth that the claim allows."""
     share = values(rows, "mse_perp") / (values(rows, "mse_nc1") + values(rows, "mse_nc23"))
-    interval(share, ax, label="L_⊥ / (L_NC1 + L_NC2/3)", colour=COLOURS["pink"], log=True, marker="v")
-    ax.axhline(0.1, color=COLOURS["black"], linewidth=0.9, linestyle=":", label="a tenth")
-    _log_axis(ax)
-    ax.set_ylabel("L_⊥ over the rest (ratio)")
+    label = r"$L_\perp\,/\,(L_\mathrm{NC1} + L_\mathrm{NC2/3})$"
+    interval(share, ax, label=label, colour=COLOURS["pink"], log=True, marker="v")
+    ax.axhline(0.1, color=COLOURS["black"], linewidth=0.9, linestyle="--", label="a tenth")
+    log_scale(ax)
+    ax.set_ylabel(r"$L_\perp$ over the rest (ratio)")
+    legend(ax)
     return epoch_axis(rows, ax)
 
 
 def summary(found: dict[str, pd.DataFrame], ax: Axes, *, metric: str, **where: str) -> Axes:
     """A metric at the last epoch, a line for each of these runs: geometric mean, 95 % t-interval, seeds as points.
 
-    The band is the interval of the first of them, the baseline.
+    Of `SHARES` the plain mean. The band is the interval of the first of them, the baseline.
     """
-    labels = []
+    labels, share = [], metric in SHARES
     for i, (label, rows) in enumerate(found.items()):
         at_end = final(rows, metric, **where).astype(float)
-        logs = at_end.map(math.log)
-        centre, half = logs.mean(), half_width(logs)
-        low, middle, high = (math.exp(x) for x in (centre - half, centre, centre + half))
+        middle, low, high = mean_and_interval(at_end, log=not share, share=share)
         colour = COLOURS["black" if i else "blue"]
         ax.errorbar(middle, i, xerr=[[middle - low], [high - middle]], fmt="o", color=colour, capsize=3, ms=5)
         ax.plot(at_end, [i + 0.28] * len(at_end), ".", color=colour, ms=3)
         if not i:
             ax.axvspan(low, high, color=colour, alpha=0.15, linewidth=0)
         labels.append(f"{label} ({len(at_end)})")
-    ax.set_xscale("log")
-    plain_log(ax.xaxis)
+    log_scale(ax, "x")
     ax.set_yticks(range(len(labels)), labels, fontsize=8.5)
     ax.set_ylim(len(labels) - 0.4, -0.6)
     ax.grid(visible=False, axis="y")
