@@ -167,9 +167,54 @@ def test_the_stills_show_the_cosines_and_means_of_their_epochs(arrays):
     first, last = (np.asarray(ax.images[0].get_array()) for ax in axes[2:])
     assert last == pytest.approx(SIMPLEX, abs=1e-5)
     assert np.abs(first - SIMPLEX).max() > 0.2
-    drawn = [np.array(entry.get_data_3d())[:, 0] for entry in axes[1].lines if len(entry.get_xdata()) == 1]
-    assert np.array(drawn) == pytest.approx(tetrahedron.CORNERS, abs=1e-5)
+    drawn = [entry.get_xydata()[0] for entry in axes[1].lines if len(entry.get_xdata()) == 1]
+    assert np.array(drawn) == pytest.approx(tetrahedron.on_page(tetrahedron.CORNERS), abs=1e-5)
     assert sum(len(c.get_offsets()) for c in axes[0].collections) == m
+    plt.close(figure)
+
+
+def marks(ax):
+    """Every point of the lines and markers of a panel (n, 2)."""
+    lines = [entry.get_xydata() for entry in ax.lines]
+    return np.concatenate(lines + [np.asarray(entry.get_offsets()) for entry in ax.collections])
+
+
+def test_every_mark_lies_within_the_one_frame_of_all_epochs_and_a_feature_far_out_has_none(arrays):
+    far = {name: np.array(values, dtype=float) for name, values in arrays.items()}
+    far["points_means"][0, 1] *= 4  # an early mean: however far, it is shown
+    far["points_features"][0, 0] *= 50
+    figure, axes = tetrahedron.panels(4)
+    tetrahedron.stills(far, axes, names=NAMES)
+    frames = {(ax.get_xlim(), ax.get_ylim()) for ax in axes[:4]}
+    ((left, right), (bottom, top)) = frames.pop()
+    assert not frames
+    for ax in axes[:4]:
+        assert (marks(ax) > (left, bottom)).all() and (marks(ax) < (right, top)).all()
+    assert [sum(len(c.get_offsets()) for c in ax.collections) for ax in axes[:2]] == [m - 1, m]
+    both = np.concatenate([marks(ax) for ax in axes[:4]])
+    spans = np.ptp(both, axis=0) / (right - left, top - bottom)
+    assert spans.max() > 0.85, "the drawing fills its panel in one direction"
+    plt.close(figure)
+
+
+def test_the_page_shows_lengths_across_the_view_and_none_along_it():
+    e, a = np.radians([tetrahedron.VIEW["elev"], tetrahedron.VIEW["azim"]])
+    towards = np.array([np.cos(e) * np.cos(a), np.cos(e) * np.sin(a), np.sin(e)])
+    assert tetrahedron.on_page(towards) == pytest.approx([0, 0])
+    assert tetrahedron.on_page([0, 0, 1]) == pytest.approx([0, np.cos(e)])
+    assert tetrahedron.on_page([-np.sin(a), np.cos(a), 0]) == pytest.approx([1, 0])
+
+
+def test_the_legend_of_the_stills_names_every_kind_of_mark_and_the_heat_maps_their_classes(arrays):
+    figure, axes = tetrahedron.panels(2)
+    tetrahedron.stills(arrays, axes, names=NAMES, epochs=[1, 11])
+    (legend,) = figure.legends
+    said = {text.get_text() for text in legend.get_texts()}
+    assert said == {NAMES[c] for c in tetrahedron.CLASSES} | {
+        "class means, joined", "classifier", "feature", "simplex"
+    }  # fmt: skip
+    rows = [[text.get_text() for text in ax.get_yticklabels()] for ax in axes[2:]]
+    assert rows == [[f"{name} {c}" for c, name in enumerate(NAMES)], []]
     plt.close(figure)
 
 

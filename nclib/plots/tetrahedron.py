@@ -4,15 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from mpl_toolkits.mplot3d import Axes3D
 
-from nclib.plots.simplex import cosines, gram
-from nclib.plots.style import COLOURS
+from nclib.plots.simplex import cosines, gram, name_classes
+from nclib.plots.style import COLOURS, figure
 from nclib.plots.terminal_phase import four_epochs
 
 CLASSES = (0, 6, 1, 9)
@@ -38,6 +36,14 @@ def in_space(points: np.ndarray, classes: Sequence[int] = CLASSES) -> np.ndarray
     first: all its other directions, those of the other classes included, are not seen. No unit.
     """
     return np.asarray(points, dtype=float)[..., list(classes)] @ CORNERS
+
+
+def on_page(points: np.ndarray) -> np.ndarray:
+    """Points (..., 3) as seen from `VIEW`, without perspective: coordinates (..., 2) to the right and up."""
+    e, a = np.radians([VIEW["elev"], VIEW["azim"]])
+    right = [-np.sin(a), np.cos(a), 0]
+    up = [-np.cos(a) * np.sin(e), -np.sin(a) * np.sin(e), np.cos(e)]
+    return np.asarray(points) @ np.array([right, up]).T
 
 
 def _radius(points: np.ndarray) -> np.ndarray:
@@ -66,7 +72,7 @@ class Scene:
     grams: np.ndarray
     """Cosines of all centred class means (E, K, K)."""
     extent: float
-    """The radius of the frame, which holds everything but stray features, at most 5 in 100."""
+    """The radius about the origin that holds everything but stray features, at most 5 in 100."""
 
     @classmethod
     def of(cls, arrays: Mapping[str, np.ndarray], names: Sequence[str], classes: Sequence[int]) -> "Scene":
@@ -93,6 +99,19 @@ class Scene:
             grams=grams,
             extent=float(max(reach)),
         )
+
+    def shown(self, at: int) -> np.ndarray:
+        """Which features (n,) are shown of the epoch in this place: all within twice the `extent`."""
+        return _radius(self.features[at]) <= 2 * self.extent
+
+    def frame(self, places: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Lower left and upper right of a page on which all that is shown of these epochs lies, with a margin."""
+        points = [CORNERS, *self.means[places], *self.weights[places]]
+        points += [self.features[at][self.shown(at)] for at in places]
+        page = on_page(np.concatenate(points))
+        low, high = page.min(axis=0), page.max(axis=0)
+        margin = 0.06 * (high - low).max()
+        return low - margin, high + margin
 
     def four_epochs(self) -> list[int]:
         """The epochs of the stills: `nclib.plots.terminal_phase.four_epochs`."""
@@ -131,10 +150,11 @@ def stills(
 
     arrays: epochs (E,), error (E,), points_means and points_weights (E, K, K), points_features (E, m, K) and
     feature_labels (m,), points as `nclib.geometry.simplex_points` gives them. names: those of all K classes.
-    axes: a 3-D one an epoch, then a flat one an epoch, as `panels` gives them. `epochs` are by default
-    `Scene.four_epochs`. Filled markers are class means, joined by lines; open ones on stems are classifiers, dots
-    are features, and dotted lines join the simplex's vertices. ValueError for other shapes, values that are not
-    finite, classes that are not four, means without a cosine, and an epoch that was not measured.
+    axes: one an epoch for the tetrahedron, then one an epoch for the cosines, as `panels` gives them. `epochs` are
+    by default `Scene.four_epochs`. Filled markers are class means, joined by lines; open ones on stems are
+    classifiers, small ones features, and dotted lines join the simplex's vertices. The frame, one for all epochs,
+    holds every mark whole; a feature beyond twice `Scene.extent` has none. ValueError for other shapes, values that
+    are not finite, classes that are not four, means without a cosine, and an epoch that was not measured.
     """
     scene = Scene.of(arrays, names, classes)
     epochs = scene.four_epochs() if epochs is None else list(epochs)
@@ -142,52 +162,58 @@ def stills(
         raise ValueError(f"epoch {min(absent)} was not measured; measured were {scene.epochs}")
     if len(axes) != 2 * len(epochs):
         raise ValueError(f"{len(epochs)} epochs need {2 * len(epochs)} panels, got {len(axes)}")
-    flat = list(axes[len(epochs) :])
-    for epoch, above, below in zip(epochs, axes, flat, strict=False):
-        at = scene.epochs.index(epoch)
-        _draw(scene, at, above).set_title(f"epoch {epoch}")
+    flat, places = list(axes[len(epochs) :]), [scene.epochs.index(epoch) for epoch in epochs]
+    low, high = scene.frame(places)
+    for at, above, below in zip(places, axes, flat, strict=False):
+        _draw(scene, at, above).set_title(f"epoch {scene.epochs[at]}")
+        above.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), aspect="equal", anchor="S")
         gram(scene.grams[at], below)
-    handles = [
-        Line2D([], [], color=COLOURS[colour], marker=marker, linestyle="none", label=names[c])
-        for c, (colour, marker) in zip(classes, LOOKS.items(), strict=True)
-    ]
-    line = {"color": COLOURS["grey"], "linewidth": 0.8}
-    handles.append(Line2D([], [], marker="o", markersize=9, fillstyle="none", label="classifier", **line))
-    handles.append(Line2D([], [], linestyle=":", label="simplex", **line))
-    flat[0].figure.legend(handles=handles, loc="outside lower center", ncols=len(handles))
+        name_classes(range(len(names)), below, names=names, rows=below is flat[0])
+    flat[0].figure.legend(handles=_legend(names, classes), loc="outside lower center", ncols=4)
     flat[0].figure.colorbar(flat[0].images[0], ax=flat, label="cosine", shrink=0.9)
     return axes
 
 
-def _draw(scene: Scene, at: int, ax: Axes3D) -> Axes3D:
-    """One epoch in space."""
+def _legend(names: Sequence[str], classes: Sequence[int]) -> list[Line2D]:
+    """What the legend of the stills holds, column by column: a class over a kind of mark."""
+    line = {"color": COLOURS["grey"], "linewidth": 0.8}
+    kinds = (
+        Line2D([], [], marker="o", label="class means, joined", **line),
+        Line2D([], [], marker="o", markersize=9, fillstyle="none", label="classifier", **line),
+        Line2D([], [], marker="o", markersize=3, label="feature", **line | {"linestyle": "none"}),
+        Line2D([], [], label="simplex", **line | {"linestyle": ":"}),
+    )
+    handles = []
+    for c, (colour, marker), kind in zip(classes, LOOKS.items(), kinds, strict=True):
+        of_class = Line2D(
+            [], [], color=COLOURS[colour], marker=marker, markersize=6, linestyle="none", label=names[c]
+        )
+        handles += [of_class, kind]
+    return handles
+
+
+def _draw(scene: Scene, at: int, ax: Axes) -> Axes:
+    """One epoch as seen from `VIEW`."""
     for points, style in ((CORNERS, ":"), (scene.means[at], "-")):
-        for pair in combinations(points, 2):
+        for pair in combinations(on_page(points), 2):
             ax.plot(*np.stack(pair, axis=1), color=COLOURS["grey"], linewidth=0.8, linestyle=style)
+    means, weights, features = (
+        on_page(points) for points in (scene.means[at], scene.weights[at], scene.features[at])
+    )
     for k, (name, marker) in enumerate(LOOKS.items()):
         colour = COLOURS[name]
-        features, mean, weight = (
-            scene.features[at, scene.labels == k],
-            scene.means[at, k],
-            scene.weights[at, k],
-        )
-        ax.scatter(*features.T, s=9, marker=marker, color=colour, alpha=0.6, linewidth=0, depthshade=False)
-        stem = np.stack([np.zeros(3), weight], axis=1)
+        own = features[(scene.labels == k) & scene.shown(at)]
+        ax.scatter(*own.T, s=9, marker=marker, color=colour, alpha=0.6, linewidth=0, zorder=3)
+        stem = np.stack([np.zeros(2), weights[k]], axis=1)
         ax.plot(
-            *stem, color=colour, marker=marker, markevery=[1], markersize=9, fillstyle="none", linewidth=0.8
-        )
-        ax.plot(*mean[:, None], color=colour, marker=marker, markersize=6)
-    ax.set_proj_type("ortho")
+            *stem, color=colour, marker=marker, markevery=[1], markersize=9, fillstyle="none", linewidth=0.8,
+            zorder=4,
+        )  # fmt: skip
+        ax.plot(*means[k, :, None], color=colour, marker=marker, markersize=6, zorder=5)
     ax.set_axis_off()
-    reach = 0.75 * scene.extent  # matplotlib leaves a margin about the box
-    ax.set(xlim=(-reach, reach), ylim=(-reach, reach), zlim=(-reach, reach))
-    ax.set_box_aspect((1, 1, 1), zoom=1.3)
-    ax.view_init(**VIEW)
     return ax
 
 
 def panels(epochs: int) -> tuple[Figure, list[Axes]]:
-    """A figure for `stills`: a row of 3-D axes above a row of flat ones, and all of its axes as a flat list."""
-    fig = plt.figure(figsize=(2.2 * epochs, 4.4), layout="constrained")
-    space = [fig.add_subplot(2, epochs, i + 1, projection="3d") for i in range(epochs)]
-    return fig, space + [fig.add_subplot(2, epochs, epochs + i + 1) for i in range(epochs)]
+    """A figure for `stills`: a row of axes for the tetrahedron above a row for the cosines, as a flat list."""
+    return figure(2, epochs, width=2.2 * epochs + 1.2, height=2.2, layout="constrained")
