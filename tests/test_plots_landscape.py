@@ -25,10 +25,14 @@ def test_every_start_is_counted_those_below_rounding_and_those_astray_too(ax):
     excess = {"gd": np.array([1e-9, -1e-9, 0.0, 3.0]), "lbfgs": np.array([0.0, -1e-18])}
     plots.gaps(excess, ax, tolerance=1e-6)
     assert counted(ax) == {"GD (n = 4)": 4, "L-BFGS (n = 2)": 2}
-    assert set(labels(ax)) == {"GD (n = 4)", "L-BFGS (n = 2)", "judged"}
+    assert set(labels(ax)) == {"GD (n = 4)", "L-BFGS (n = 2)", "bound 1e-6"}
     (line,) = ax.lines
     assert set(line.get_xdata()) == {1e-6}
     assert ax.get_xscale() == "log"
+    assert ax.get_xlabel() == "|f − f*| / f* (3 below 2⁻⁵² ≈ 2.2e-16 counted there)"
+    ax.clear()
+    plots.gaps({"gd": np.array([1e-9])}, ax, tolerance=1e-6)
+    assert ax.get_xlabel() == "|f − f*| / f*", "none is moved"
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])

@@ -15,7 +15,10 @@ def test_the_bound_its_tangents_and_the_samples_are_drawn_as_given(ax):
     drawn = _lines(plots.tangents(curve, samples, ax))
     assert drawn["bound φ"] == ([-1.0, 3.0], [2.0, 0.5])
     assert drawn["c₁ = 1"] == ([-1.0, 3.0], [1.5, -1.0])
-    assert drawn["samples"] == ([0.0, 1.0], [1.7, 1.2])
+    assert drawn["samples (n = 2)"] == ([0.0, 1.0], [1.7, 1.2])
+    beyond = pd.concat([samples, pd.DataFrame({"margin": [5.0, 0.0], "loss": [1.0, 9.0]})])
+    ax.clear()
+    assert "samples (n = 2 of 4)" in _lines(plots.tangents(curve, beyond, ax))
     assert ax.get_ylim()[0] == 0  # a tangent may leave below: a cross-entropy cannot
 
 
@@ -23,11 +26,27 @@ def test_every_curve_has_its_own_lowest_points_in_its_own_colour(ax):
     curves = pd.DataFrame({"one": [1.0, 0.0], "two": [0.0, 1.0]}, index=[0.0, 2.0])
     lowest = pd.DataFrame({"name": ["two", "one", "one"], "x": [0.0, 2.0, 1.0], "y": [0.0, 0.0, 0.5]})
     plots.family(curves, lowest, ax, x="x", y="ψ(x)")
-    one, its_points, two, others = ax.lines
+    one, *its_points, two, other = ax.lines
     assert list(one.get_ydata()) == [1.0, 0.0] and list(two.get_ydata()) == [0.0, 1.0]
-    assert list(its_points.get_xdata()) == [2.0, 1.0] and list(others.get_xdata()) == [0.0]
-    assert its_points.get_color() == one.get_color() != two.get_color() == others.get_color()
+    assert [point.get_xdata()[0] for point in its_points] == [2.0, 1.0]
+    assert list(other.get_xdata()) == [0.0]
+    assert {point.get_color() for point in its_points} == {one.get_color()}
+    assert one.get_color() != two.get_color() == other.get_color()
+    assert len({point.get_markersize() for point in (*its_points, other)}) == 1
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("x", "ψ(x)")
+
+
+def test_lowest_points_in_one_place_are_nested_the_first_outermost(ax):
+    curves = pd.DataFrame({"one": [1.0, 0.0], "two": [1.0, 1.0], "three": [1.0, 2.0]}, index=[0.0, 2.0])
+    lowest = pd.DataFrame(
+        {"name": ["three", "one", "two"], "x": [0.0, 0.0, 2.0], "y": [1.0, 1.0 + 1e-9, 1.0]}
+    )
+    plots.family(curves, lowest, ax, x="x", y="y")
+    size = {line.get_color(): line.get_markersize() for line in ax.lines if line.get_marker() == "o"}
+    one, two, three = (size[ax.lines[i].get_color()] for i in (0, 2, 4))
+    assert one > three == two
+    drawn = [line for line in ax.lines if line.get_marker() == "o"]
+    assert [line.get_markersize() for line in drawn] == [one, two, three], "the smaller on top"
 
 
 def test_curves_over_time_are_drawn_as_given_with_the_level_of_theory(ax):

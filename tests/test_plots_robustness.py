@@ -47,6 +47,29 @@ def test_the_mean_is_drawn_where_every_seed_was_attacked_and_seeds_wherever_they
         assert list(line.get_ydata()) == pytest.approx([distance(seed, e) for e in ATTACKED[seed]])
 
 
+def test_the_test_error_is_drawn_from_each_seeds_own_first_epoch_without_error(table, ax):
+    both = table[table.seed < 2]
+    robustness.terminal_error(both, ax)
+    mean, *seeds = [line for line in ax.lines if "seed" in line.get_label() or "mean" in line.get_label()]
+    assert mean.get_label() == "mean (n = 2)"
+    assert [list(line.get_xdata()) for line in seeds] == [[10, 20, 30], [20, 30]]
+    assert list(mean.get_xdata()) == [20, 30], "the mean is drawn where every seed is there"
+    assert list(mean.get_ydata()) == pytest.approx([0.175, 0.165])
+    assert len({line.get_marker() for line in seeds}) == 2
+    assert (ax.get_xscale(), ax.get_yscale()) == ("linear", "linear")
+    assert [line.get_xdata()[0] for line in ax.lines if line.get_linestyle() == ":"] == [10.5, 20.5]
+
+
+def test_a_seed_that_always_errs_has_no_terminal_phase_and_without_any_all_epochs_are_shown(table, ax):
+    robustness.terminal_error(table, ax)
+    labels = [line.get_label() for line in ax.lines]
+    assert "seed 1" in labels and "seed 2" not in labels
+    ax.clear()
+    robustness.terminal_error(table[table.seed == 2], ax)
+    (seed,) = [line for line in ax.lines if line.get_label() == "seed 2"]
+    assert list(seed.get_xdata()) == [1, 10, 20, 30]
+
+
 def test_gains_are_from_each_seeds_own_first_epoch_without_error_to_the_last(table):
     gains = robustness.gains(table)
     assert gains["first zero-error epoch"].tolist()[:2] == [10, 20]

@@ -30,9 +30,10 @@ KINDS = {
 def gaps(excess: Mapping[str, np.ndarray], ax: Axes, *, tolerance: float) -> Axes:
     """How many starts of each method end at which |f - f*| / f*, on a log axis, a histogram a method.
 
-    Gaps below float64 rounding count there. The `tolerance` that is judged is a dashed line. KeyError for a
-    method that is none of `METHODS`, ValueError for a gap that is not finite.
+    Gaps below float64 rounding count there, and the axis says how many do. The `tolerance` that is judged is a
+    dashed line. KeyError for a method that is none of `METHODS`, ValueError for a gap that is not finite.
     """
+    below = sum(int((np.abs(values) < ROUNDING).sum()) for values in excess.values())
     shown = {name: np.abs(values).clip(min=ROUNDING) for name, values in excess.items()}
     if not all(np.isfinite(values).all() for values in shown.values()):
         raise ValueError("a gap is not a finite number")
@@ -43,9 +44,11 @@ def gaps(excess: Mapping[str, np.ndarray], ax: Axes, *, tolerance: float) -> Axe
         label = f"{title} (n = {len(values)})"
         ax.hist(values, bins=edges, histtype="stepfilled", alpha=0.35, color=colour)
         ax.hist(values, bins=edges, histtype="step", color=colour, linewidth=1.4, label=label)
-    ax.axvline(tolerance, label="judged", **THEORY)
+    bound = np.format_float_scientific(tolerance, trim="-", exp_digits=1)
+    ax.axvline(tolerance, label=f"bound {bound}", **THEORY)
     ax.set_xscale("log")
-    ax.set_xlabel("|f − f*| / f*")
+    clipped = f" ({below} below 2⁻⁵² ≈ {ROUNDING:.1e} counted there)" if below else ""
+    ax.set_xlabel(f"|f − f*| / f*{clipped}")
     ax.set_ylabel("starts")
     return ax
 

@@ -1,12 +1,15 @@
 """Figures of what the terminal phase is good for: test accuracy and adversarial robustness, before and after."""
 
+from itertools import cycle
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import PercentFormatter
 
 from nclib import tables
-from nclib.plots.style import COLOURS, half_width, interval
-from nclib.plots.terminal_phase import epochs, last_epoch, onset, seeds_by_epochs
+from nclib.plots.style import COLOURS, drop_lines, half_width, interval
+from nclib.plots.terminal_phase import drops, epochs, last_epoch, legend, onset, seeds_by_epochs
 
 ATTACKED = {"split": "test", "layer": "all", "labels": "none"}
 
@@ -36,6 +39,29 @@ def robustness(table: pd.DataFrame, ax: Axes) -> Axes:
     ax.set_ylim(0, None)
     ax.legend(fontsize=8, loc="lower right")
     return epochs(table, ax)
+
+
+def terminal_error(table: pd.DataFrame, ax: Axes) -> Axes:
+    """Test error in the terminal phase alone, on linear axes, as its gain is small: mean over seeds and every seed.
+
+    A seed begins at its first measured epoch without a training error; one that has none is left out, but where none
+    has, all are shown at all epochs. The mean is drawn where all the shown are. Dotted: learning-rate drops.
+    """
+    error, begins = seeds_by_epochs(table, "error", split="test"), onset(table).dropna()
+    if begins.empty:
+        begins = pd.Series(error.columns[0], index=error.index)
+    first = begins.min()
+    own = error.loc[begins.index].where(lambda e: e.columns.to_numpy() >= begins.to_numpy()[:, None])
+    shown = own.loc[:, own.notna().any()]
+    interval(shown, ax, label="mean", colour=COLOURS["orange"], share=True, marker="s", line="--")
+    for seed, looks in zip(shown.index, cycle(("o", "^", "D", "v")), strict=False):
+        path = shown.loc[seed].dropna()
+        ax.plot(path.index, path, looks, ls="-", lw=0.7, color=COLOURS["grey"], label=f"seed {seed}")
+    drop_lines([e for e in drops(table) if e >= first], ax)
+    ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=None, symbol=""))
+    ax.set(xlabel="epoch", ylabel="test error (%)")
+    legend(ax)
+    return ax
 
 
 def gains(table: pd.DataFrame) -> pd.DataFrame:
