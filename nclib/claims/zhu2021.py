@@ -19,15 +19,16 @@ STARTS = 200
 """Random starts that every method must have had."""
 
 
-def _threshold(rows: pd.DataFrame) -> pd.Series:
-    return rows.num_classes * (rows.per_class * rows.lambda_W * rows.lambda_H) ** 0.5
+def _side(table: pd.DataFrame, beyond: bool = False) -> pd.DataFrame:
+    """Runs beyond the collapse threshold K sqrt(n lambda_W lambda_H) = 1, or those below it with room: d > K."""
+    rows = evidence(table)
+    size = rows.num_classes * (rows.per_class * rows.lambda_W * rows.lambda_H) ** 0.5
+    return rows[size >= 1 if beyond else (size < 1) & (rows.feature_dim > rows.num_classes)]
 
 
 def _runs(table: pd.DataFrame, beyond: bool = False) -> pd.DataFrame:
-    """Runs on the asked side of the collapse threshold K sqrt(n lambda_W lambda_H) = 1, with room below it: d > K."""
-    rows = evidence(table)
-    is_beyond = _threshold(rows) >= 1
-    rows = rows[is_beyond if beyond else ~is_beyond & (rows.feature_dim > rows.num_classes)]
+    """Runs on the asked side of the collapse threshold, below it of every optimiser."""
+    rows = _side(table, beyond)
     if rows.empty:
         raise Missing(f"no runs {'beyond' if beyond else 'below'} the collapse threshold")
     if not beyond:
@@ -67,8 +68,7 @@ def _curvature(table: pd.DataFrame) -> Verdict:
 
 def _with_room(table: pd.DataFrame) -> pd.DataFrame:
     """Runs from many starts to which both theorems apply: below the threshold, and d > K."""
-    rows = evidence(table)
-    rows = evidence(rows[(_threshold(rows) < 1) & (rows.feature_dim > rows.num_classes)])
+    rows = evidence(_side(table))
     if rows.seed.nunique() < 3:
         raise Missing(f"{rows.seed.nunique()} of at least 3 seeds recorded")
     return rows

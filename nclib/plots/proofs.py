@@ -73,6 +73,6 @@ def over_time(
     ax.set_xscale("log")
     if log:
         ax.set_yscale("log")
-    ax.set_xlabel("time t")
+    ax.set_xlabel("time")
     ax.set_ylabel(y)
     return ax

@@ -23,7 +23,7 @@ OPTIMIZERS = {
 ROUNDING = 2.0**-52
 """Spacing of float64 numbers at 1, relative to which no difference can be told from zero."""
 
-PARABOLA = r"$-(\|\nabla g\|_2 - \sqrt{\lambda_W\lambda_H})\,t^2$"
+PARABOLA = r"$-(\|\nabla g\|_2 - \sqrt{\lambda_W\lambda_H})\,s^2$"
 STRENGTH = r"$K\sqrt{n\lambda_W\lambda_H}$"
 MARGIN = r"$a\|W\|_F^2\,/\,(K-1)$"  # a = sqrt(lambda_W / (n lambda_H))
 
@@ -90,25 +90,25 @@ def lower_bound(curve: pd.DataFrame, ax: Axes, *, ends: pd.DataFrame | None = No
 
 
 def escape(curve: pd.DataFrame, ax: Axes, *, excess: float, log: bool = False) -> Axes:
-    """f - f(0) over t (the frame's index) from the origin, with the parabola -excess t^2.
+    """f - f(0) over the step s (the frame's index) from the origin, with the parabola -excess s^2.
 
     Columns: "escape", and "control" for another direction of the same length. With `log`, the decrease f(0) - f
     along the escape direction on log axes.
     """
-    t = curve.index.to_numpy()
+    s = curve.index.to_numpy()
     sign = -1 if log else 1
     if not log:
-        ax.plot(t, curve["control"], color=COLOURS["grey"], label="random direction, same length")
+        ax.plot(s, curve["control"], color=COLOURS["grey"], label="random direction, same length")
         # The parabola leaves the figure where it stops describing f.
         spread = curve["escape"].max() - curve["escape"].min()
         ax.set_ylim(curve["escape"].min() - 0.45 * spread, max(curve.max().max(), 0) + 0.15 * spread)
-    ax.plot(t, sign * curve["escape"], color=COLOURS["blue"], linewidth=2.4, label="escape direction")
-    ax.plot(t, -sign * excess * t**2, label=PARABOLA, **THEORY)
+    ax.plot(s, sign * curve["escape"], color=COLOURS["blue"], linewidth=2.4, label="escape direction")
+    ax.plot(s, -sign * excess * s**2, label=PARABOLA, **THEORY)
     if log:
         ax.set_xscale("log")
         ax.set_yscale("log")
-    ax.set_xlabel("t")
-    ax.set_ylabel("f(0) − f(tΔ)" if log else "f(tΔ) − f(0)")
+    ax.set_xlabel("s")
+    ax.set_ylabel("f(0) − f(sΔ)" if log else "f(sΔ) − f(0)")
     return ax
 
 
