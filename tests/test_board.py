@@ -93,6 +93,11 @@ def test_several_verdicts_on_one_statement_come_to_one_word(verdicts, standing):
     assert board.standing(verdicts) == standing
 
 
+def test_a_tally_counts_every_verdict_once():
+    assert board.tally(iter([S, S, N, U])) == "stands in part (2 of 4 supported, 1 not, 1 undecided)"
+    assert board.tally([]) == "undecided (0 of 0 supported, 0 not, 0 undecided)"
+
+
 def test_every_numbered_statement_lists_each_claim_that_judges_it(verdicts):
     page = board.by_number(bardazzi2026.NUMBERED, claims.ALL, verdicts)
     assert page.count("<tr>") == len(bardazzi2026.NUMBERED) + 1

@@ -91,6 +91,16 @@ def standing(verdicts: Iterable[Verdict]) -> str:
     return "undecided"
 
 
+def tally(verdicts: Iterable[Verdict]) -> str:
+    """The `standing` of several verdicts, and in brackets how many there are of each."""
+    verdicts = list(verdicts)
+    found = counts(dict(enumerate(verdicts)))
+    return (
+        f"{standing(verdicts)} ({found['supported']} of {found['claims']} supported, "
+        f"{found['not_supported']} not, {found['inconclusive']} undecided)"
+    )
+
+
 def by_number(numbered: Mapping[str, str], claims: Iterable[Claim], verdicts: Mapping[str, Verdict]) -> str:
     """A table with one row a numbered statement: every claim that judges it, and what they come to."""
     claims, rows = list(claims), []

@@ -3,6 +3,7 @@
 import pandas as pd
 
 from nclib.claims.terminal_phase import (
+    NOTEBOOK_RATE,
     PROTOCOL_SCALE,
     SMALL,
     THROUGH,
@@ -28,8 +29,9 @@ _OTHERS = {
         "DenseNet-40",
         main_runs(PROTOCOL_SCALE | {"width": 12}, SMALL | {"width": 4}, architecture="densenet40"),
     ),
+    "notebook-rate": ("ResNet-18 at the rate of the source's notebook", main_runs(NOTEBOOK_RATE)),
 }
-"""The two other families of networks, on which the same is claimed."""
+"""The two other families of networks, and another learning rate, of which the same is claimed."""
 _LATE = ("loss", "nc2-equiangular-classifiers", "nc2-reached-classifiers", "nc3-reached")
 """Claims on the first network whose predicates were committed when its smaller runs were recorded."""
 
@@ -50,15 +52,15 @@ def _farther(runs: Runs):
     return judge
 
 
-def _claims(runs: Runs, architecture: str = "", name: str = "") -> tuple[Claim, ...]:
-    """What the paper claims of every network, on the runs of one."""
+def _claims(runs: Runs, key: str = "", name: str = "") -> tuple[Claim, ...]:
+    """What the paper claims of every network, on these runs; of those in `_OTHERS`, under their key and name."""
 
     def claim(of: str, statement: str, place: str, measure: str, predicate: str, judge) -> Claim:
-        if not architecture:
+        if not key:
             registered = "after" if of in _LATE else "before"
             return _claim(of, statement, place, measure, predicate, judge, registered=registered)
         statement = f"{name}: {statement[0].lower()}{statement[1:]}"
-        of = f"{architecture}-{of}"
+        of = f"{key}-{of}"
         return _claim(of, statement, place, measure, predicate, judge, page="12_what_it_needs")
 
     return (

@@ -30,6 +30,8 @@ SCALES = (
 """Sizes of the main runs: judged is the first at which three seeds are recorded.
 
 On all images the learning rate is the best of data/grids/terminal_phase_rates.yml; small runs keep the source's."""
+NOTEBOOK_RATE = SCALES[1] | {"lr": 0.0679}
+"""All images at the learning rate of the source's public notebook, which is not the best of ours."""
 PROTOCOL = {
     "dataset": "fashion_mnist", "architecture": "resnet18", "optimizer": "sgd", "momentum": 0.9, "weight_decay": 5e-4,
     "decayed": "all", "feature_decay": 0.0, "classifier": "learned", "feature_dim": 0, "depth": 0,

@@ -7,11 +7,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from nclib import tables
-from nclib.plots.style import COLOURS, interval, mean_and_half
+from nclib.plots.style import COLOURS, SHARES, interval, mean_and_half
 from nclib.plots.terminal_phase import (
     LINES,
     MARKERS,
-    SHARES,
     at_epoch,
     curves,
     down_to_zero,

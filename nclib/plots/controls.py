@@ -8,7 +8,7 @@ from matplotlib.ticker import NullFormatter
 
 from nclib.plots.double_descent import NAMES, interpolation, title
 from nclib.plots.mnist1d import FRESH, TRAIN, at_end, of
-from nclib.plots.style import COLOURS, interval, mean_and_half
+from nclib.plots.style import COLOURS, SHARES, interval, mean_and_half
 
 _MARKERS = ("o", "s", "^", "D", "v")
 _OPTIMIZERS = {
@@ -31,7 +31,7 @@ def levels(
     for i, (value, colour, marker) in enumerate(zip(values, shades, _MARKERS, strict=False)):
         mine = of(rows, **{column: value})
         curve = at_end(mine, metric, by="width", **(where or FRESH))
-        interval(curve, ax, label=label.format(value), colour=colour, marker=marker)
+        interval(curve, ax, label=label.format(value), colour=colour, share=metric in SHARES, marker=marker)
         x = interpolation(at_end(mine, "error", by="width", **TRAIN), 0.1)
         if x is not None:
             ax.plot(

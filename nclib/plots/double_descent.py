@@ -28,7 +28,7 @@ from nclib.plots.mnist1d import (
     of,
     overlay,
 )
-from nclib.plots.style import COLOURS, interval, plain_log
+from nclib.plots.style import COLOURS, SHARES, interval, plain_log
 from nclib.tables import select
 
 NAMES = {"resnet1d": "ResNet1D", "cnn1d": "CNN1D", "sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}
@@ -104,7 +104,7 @@ def _by_optimizer(
         values = (
             at_end(mine, metric, by="width", **TRAIN).rename(columns=x) if x else curve(mine, metric, **TRAIN)
         )
-        interval(values, ax, label=label, colour=colour, marker=marker, line=line)
+        interval(values, ax, label=label, colour=colour, share=metric in SHARES, marker=marker, line=line)
         theirs = select(_theirs(published, mine, metric), figure="final")
         if len(theirs):
             at = theirs.width.map(x) if x else theirs.parameters
@@ -119,13 +119,13 @@ def errors(rows: pd.DataFrame, ax: Axes, *, published: pd.DataFrame | None = Non
     """Training error on noisy labels and test errors against parameters, and where training interpolates."""
     overlay(_theirs(published, rows, "test_error"), ax, x="parameters")
     training = curve(rows, "error", **TRAIN)
-    interval(
-        training, ax, label="training error, noisy labels", colour=COLOURS["grey"], marker="^", line="--"
-    )
+    label = "training error, noisy labels"
+    interval(training, ax, label=label, colour=COLOURS["grey"], share=True, marker="^", line="--")
     test, fresh = curve(rows, "error", **TEST), curve(rows, "error", **FRESH)
-    interval(test, ax, label="error on the 1,000 test samples", colour=COLOURS["sky"], marker="s", line=":")
+    label = "error on the 1,000 test samples"
+    interval(test, ax, label=label, colour=COLOURS["sky"], share=True, marker="s", line=":")
     label = f"error on {int(rows.fresh_size.max()):,} fresh test samples"
-    interval(fresh, ax, label=label, colour=COLOURS["blue"])
+    interval(fresh, ax, label=label, colour=COLOURS["blue"], share=True)
     for at_most, line in ((0.1, (0, (6, 3))), (0.01, (0, (1, 2)))):
         x = interpolation(training, at_most)
         if x is not None:
@@ -232,7 +232,7 @@ def memorisation(rows: pd.DataFrame, ax: Axes) -> Axes:
         for labels, what, colour in kinds:
             share = 1 - curve(mine, "error", split="train_mislabelled", labels=labels, layer="features")
             label = f"predicted as {what}, {NAMES.get(optimizer, optimizer)}"
-            interval(share, ax, label=label, colour=colour, line=line, marker=marker)
+            interval(share, ax, label=label, colour=colour, share=True, line=line, marker=marker)
     return _finish(rows, ax, ylabel="share of mislabelled samples", ylim=(0, 1.02))
 
 
@@ -244,7 +244,17 @@ def by_optimizer(
         colour, marker, line = _OPTIMIZERS.get(optimizer, _OTHER)
         values = curve(of(rows, optimizer=optimizer), metric, **where)
         name = NAMES.get(optimizer, optimizer)
-        interval(values, ax, label=name, colour=colour, marker=marker, line=line, log=log)
+        share = metric in SHARES
+        interval(
+            values,
+            ax,
+            label=name,
+            colour=colour,
+            log=log and not share,
+            share=share,
+            marker=marker,
+            line=line,
+        )
     _finish(rows, ax, ylabel=label)
     if log:
         ax.set_yscale("log")

@@ -23,7 +23,7 @@ from nclib.plots.mnist1d import (
     of,
     random_means_nc2,
 )
-from nclib.plots.style import COLOURS, half_width, interval, plain_log
+from nclib.plots.style import COLOURS, SHARES, half_width, interval, plain_log
 from nclib.tables import select
 
 NETWORK = ("width", "epochs")
@@ -92,10 +92,11 @@ def _line(values: pd.DataFrame, ax: Axes, label: str, colour: str, line: str = "
 def errors(rows: pd.DataFrame, ax: Axes) -> Axes:
     """Training error on noisy labels, fresh error of weights and average, and where training interpolates."""
     training = by_epoch(rows, "error", **TRAIN)
-    _line(training, ax, "training error, noisy labels", "grey", "--")
+    _line(training, ax, "training error, noisy labels", "grey", "--", share=True)
     fresh = f"error on {int(rows.fresh_size.max()):,} fresh samples"
-    _line(by_epoch(rows, "error", **FRESH), ax, f"{fresh}, weights", "blue")
-    _line(by_epoch(rows, "error", **FRESH | AVERAGED), ax, f"{fresh}, averaged weights", "orange", "-.")
+    _line(by_epoch(rows, "error", **FRESH), ax, f"{fresh}, weights", "blue", share=True)
+    averaged = by_epoch(rows, "error", **FRESH | AVERAGED)
+    _line(averaged, ax, f"{fresh}, averaged weights", "orange", "-.", share=True)
     for at_most, style in ((0.1, (0, (6, 3))), (0.01, (0, (1, 2)))):
         epoch = interpolation(training, at_most)
         if epoch is not None:
@@ -120,7 +121,7 @@ def memorisation(rows: pd.DataFrame, ax: Axes) -> Axes:
     for where, whose, line in (({}, "weights", "-"), (AVERAGED, "averaged weights", "--")):
         for labels, what, colour in kinds:
             share = 1 - by_epoch(rows, "error", **MISLABELLED | {"labels": labels} | where)
-            _line(share, ax, f"predicted as {what}, {whose}", colour, line)
+            _line(share, ax, f"predicted as {what}, {whose}", colour, line, share=True)
     return _finish(rows, ax, ylabel="share of mislabelled samples", ylim=(0, 1.02))
 
 
@@ -163,11 +164,13 @@ def nc3(rows: pd.DataFrame, ax: Axes) -> Axes:
 
 def _by_schedule(rows: pd.DataFrame, ax: Axes, metric: str) -> None:
     """A metric of weights and average under every schedule of one network."""
+    share = metric in SHARES
     for schedule in rows.schedule.unique():
         mine, colour = of(rows, schedule=schedule), _SCHEDULES.get(schedule, COLOURS["green"])
         name = RATES.get(schedule, schedule)
-        _line(by_epoch(mine, metric, **TRAIN), ax, f"{name}, weights", colour)
-        _line(by_epoch(mine, metric, **TRAIN | AVERAGED), ax, f"{name}, averaged weights", colour, "--")
+        _line(by_epoch(mine, metric, **TRAIN), ax, f"{name}, weights", colour, share=share)
+        averaged = by_epoch(mine, metric, **TRAIN | AVERAGED)
+        _line(averaged, ax, f"{name}, averaged weights", colour, "--", share=share)
 
 
 def nc2(rows: pd.DataFrame, ax: Axes, *, floor: Callable[[int, int], float]) -> Axes:

@@ -166,13 +166,13 @@ def participation_ratio(table: pd.DataFrame, ax: Axes, *, published: pd.DataFram
 def errors(table: pd.DataFrame, ax: Axes) -> Axes:
     """Training error on noisy labels, and test errors, against d."""
     training = curve(table, "error", **TRAIN)
-    interval(
-        training, ax, label="training error, noisy labels", colour=COLOURS["grey"], marker="^", line="--"
-    )
+    label = "training error, noisy labels"
+    interval(training, ax, label=label, colour=COLOURS["grey"], share=True, marker="^", line="--")
     test = curve(table, "error", **TEST)
-    interval(test, ax, label="error on the 1,000 test samples", colour=COLOURS["sky"], marker="s", line=":")
+    label = "error on the 1,000 test samples"
+    interval(test, ax, label=label, colour=COLOURS["sky"], share=True, marker="s", line=":")
     fresh = f"error on {int(table.fresh_size.max()):,} fresh test samples"
-    interval(curve(table, "error", **FRESH), ax, label=fresh, colour=COLOURS["blue"])
+    interval(curve(table, "error", **FRESH), ax, label=fresh, colour=COLOURS["blue"], share=True)
     ax.set(title=f"error: {_scale(table)}", ylabel="error", ylim=(0, None))
     return _over_dimension(table, ax)
 

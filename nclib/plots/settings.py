@@ -12,6 +12,7 @@ from matplotlib.transforms import ScaledTranslation
 from nclib import tables
 from nclib.plots.style import (
     COLOURS,
+    SHARES,
     drop_lines,
     figure,
     interval,
@@ -22,7 +23,6 @@ from nclib.plots.style import (
 )
 from nclib.plots.terminal_phase import (
     NETWORKS,
-    SHARES,
     drops,
     epoch_axis,
     last_epoch,

@@ -24,6 +24,10 @@ COLOURS = {
     "sky": "#56B4E9", "amber": "#E69F00", "grey": "#6B6B6B", "black": "#1A1A1A",
 }  # fmt: skip
 """Okabe & Ito's palette without its yellow, which a white page swallows."""
+SHARES = {
+    "error", "ncc_accuracy", "ncc_accuracy_train_means", "nc4_mismatch", "nc4_mismatch_train_means",
+}  # fmt: skip
+"""Metrics that are shares of samples: their intervals stay within [0, 1]."""
 
 
 def use_style() -> None:

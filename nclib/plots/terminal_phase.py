@@ -10,7 +10,7 @@ from matplotlib.ticker import NullLocator
 
 from nclib import tables
 from nclib.plots.simplex import cosines, gram, name_classes
-from nclib.plots.style import COLOURS, drop_lines, interval, log_epochs, plain_log
+from nclib.plots.style import COLOURS, SHARES, drop_lines, interval, log_epochs, plain_log
 
 TRAINING_IMAGES = {
     "fashion_mnist": 60_000, "mnist": 60_000, "kmnist": 60_000, "cifar10": 50_000, "mnist1d": 4_000,
@@ -20,10 +20,6 @@ NETWORKS = {
     "resnet18": "ResNet-18", "vgg11": "VGG-11", "densenet40": "DenseNet-40", "mlp": "perceptron",
 }  # fmt: skip
 """What each network that the study trains is called."""
-SHARES = {
-    "error", "ncc_accuracy", "ncc_accuracy_train_means", "nc4_mismatch", "nc4_mismatch_train_means",
-}  # fmt: skip
-"""Metrics that are shares of images: their intervals stay within [0, 1]."""
 LINES = {"train": "-", "test": "--"}
 MARKERS = {"train": "o", "test": "s"}
 _LOOKS = (("blue", "o", "-"), ("orange", "s", "--"), ("green", "^", "-."))
@@ -171,9 +167,9 @@ def log_axis(ax: Axes, which: str = "y") -> None:
 
 
 def down_to_zero(ax: Axes, smallest: float) -> None:
-    """A log axis that shows exact zeros: linear below one sample."""
+    """A log axis that shows exact zeros: linear below one sample. Call it when everything is drawn."""
     ax.set_yscale("symlog", linthresh=smallest, linscale=0.4)
-    ax.set_ylim(0, None)
+    ax.set_ylim(0, max(1.5 * ax.dataLim.y1, 10 * smallest))
     ax.yaxis.set_minor_locator(NullLocator())
 
 
