@@ -50,6 +50,7 @@ def made(arrays):
 
 @pytest.fixture(autouse=True)
 def no_figure_stays_open():
+    plt.close("all")
     yield
     assert not plt.get_fignums()
 
