@@ -94,6 +94,14 @@ def test_bands_are_95_percent_t_intervals(table, ax):
     assert (at_ten.min(), at_ten.max()) == pytest.approx((np.exp(low), np.exp(high)))
 
 
+def test_a_late_spike_of_the_error_is_not_cut_off(table, ax):
+    spike = (table.metric == "error") & (table.epoch == 10) & (table.split == "test")
+    terminal_phase.errors(table.assign(value=table.value.mask(spike, 0.9)), ax)
+    highest = max(line.get_ydata().max() for line in ax.lines if len(line.get_ydata()) > 2)
+    assert highest == pytest.approx(0.9)
+    assert ax.get_ylim() == (0, pytest.approx(1.35))
+
+
 def test_errors_are_arithmetic_means_and_zero_is_on_the_axis(table, ax):
     terminal_phase.errors(table, ax)
     means = np.mean(list(ERRORS.values()), axis=0)
