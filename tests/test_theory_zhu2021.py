@@ -364,6 +364,21 @@ def test_escape_direction_exists_with_fewer_samples_than_dimensions():
     assert way.curvature == within(1e-12, -2 * (0.5 - math.sqrt(2e-4)))
 
 
+def test_escape_direction_takes_the_one_dimension_that_is_free():
+    W, H, b = draw(SMALL, 5, 0.1)
+    random = torch.Generator().manual_seed(1)
+    turn, _ = torch.linalg.qr(torch.randn(6, 6, dtype=torch.float64, generator=random))
+    # Of rank 5, and critical nowhere.
+    point, y = (*(torch.nn.functional.pad(part, (0, 1)) @ turn for part in (W, H)), b), labels(SMALL)
+    way = zhu2021.escape_direction(*point, y, **decays(SMALL))
+    assert (point[0] @ way.delta_W.T).abs().max() < 1e-12 and (point[1] @ way.delta_H.T).abs().max() < 1e-12
+    assert way.curvature < 0
+    assert curvature(point, y, (way.delta_W, way.delta_H), **decays(SMALL)) == within(1e-12, way.curvature)
+    # Control: a dimension in use curves differently.
+    used = (way.delta_W @ turn.T).roll(1, 1) @ turn, (way.delta_H @ turn.T).roll(1, 1) @ turn
+    assert curvature(point, y, used, **decays(SMALL)) != pytest.approx(way.curvature, rel=1e-3)
+
+
 def test_nothing_to_escape_from_at_the_minimum_or_without_a_free_dimension():
     with pytest.raises(ValueError, match="nothing to escape from"):
         zhu2021.escape_direction(
