@@ -105,6 +105,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="LABELS",
         help="what the classifier's rows stand for: 3,7,11, or some by 3:0,11:2",
     )
+    sub.add_argument(
+        "--unpack", metavar="MODULE:FUNCTION", help="from a batch of any form to (inputs, labels)"
+    )
     sub.add_argument("--device", help="where to measure; by default where the model is")
     sub.add_argument("-o", dest="output", type=Path, help="where to write the long table (Parquet)")
     return parser

@@ -23,6 +23,13 @@ def broken():
     model = trained_a_little()
     return model, loader(images()[0][:, :, 0], images()[1])
 number = 3
+
+def of_triples():
+    loads.append(1)
+    return trained_a_little(), [(i, y, x) for i, (x, y) in enumerate(loader())]
+def from_triple(batch): return batch[2], batch[1]
+def nothing(batch): return None
+loads = []
 """
 CLASSES = ("--classes", "3,7,11")
 
@@ -109,6 +116,16 @@ def test_some_classes_and_the_classifier_can_be_named(capsys):
     assert float(lines[1].split()[1]) == pytest.approx(expected["error"], rel=1e-5)
 
 
+@pytest.mark.parametrize("module", ["mine", "mine.py"])
+def test_a_function_says_what_is_what_in_a_batch(capsys, module):
+    lines = printed(capsys, f"{module}:of_triples", *CLASSES, "--unpack", f"{module}:from_triple")
+    expected = printed(capsys, f"{module}:model_and_loader", *CLASSES)
+    assert lines == expected
+    assert sys.modules["mine"].loads == [1], "one module holds both functions"
+    # Control: without it, the second entry of three counts as labels, and the first as input.
+    assert cli.main(["measure", f"{module}:of_triples", *CLASSES]) == 2
+
+
 @pytest.mark.parametrize(
     ("argv", "complaint"),
     [
@@ -127,6 +144,9 @@ def test_some_classes_and_the_classifier_can_be_named(capsys):
         (("mine:model_and_loader", "--classes", "3:0,7"), "--classes: cannot read '3:0,7'"),
         (("mine:model_and_loader", *CLASSES, "--classifier", "head"), "'head' is no nn.Linear of the model"),
         (("mine:model_and_loader", *CLASSES, "--device", "nowhere"), "cannot be measured on nowhere"),
+        (("mine:both", *CLASSES, "--unpack", "unpack"), "'unpack' is no MODULE:FUNCTION"),
+        (("mine:both", *CLASSES, "--unpack", "mine:unpack"), "mine has no function unpack"),
+        (("mine:both", *CLASSES, "--unpack", "mine:nothing"), "unpack must return (inputs, labels)"),
         (("mine:both", "--checkpoints", "*.ckpt"), "no file matches *.ckpt"),
         (("mine:both", "--checkpoints", ""), "no file matches"),
         (("mine:both", "--checkpoints", "nowhere/*.pt"), "no file matches nowhere/*.pt"),

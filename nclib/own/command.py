@@ -3,7 +3,7 @@
 import importlib
 import re
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from glob import glob
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from nclib import tables
+from nclib.own.batches import inputs_and_labels
 from nclib.own.measuring import Classes
 from nclib.own.trajectory import Trajectory
 
@@ -28,6 +29,7 @@ def measure(
     checkpoints: str | None = None,
     classifier: str | None = None,
     classes: str | None = None,
+    unpack: str | None = None,
     device: str | None = None,
     output: Path | None = None,
 ) -> None:
@@ -35,7 +37,8 @@ def measure(
 
     The function returns (model, loader), or (model, {"train": loader, ...}). A checkpoint is a state_dict, as
     it is or under "state_dict", "model" or "model_state_dict"; its epoch is the last number in the file's
-    name. `output` gets the long table.
+    name. `unpack` names, as MODULE:FUNCTION too, what turns a batch of another form into (inputs, labels).
+    `output` gets the long table.
 
     Raises ValueError, in one line, for whatever is wrong with any of these; nothing is written then.
     """
@@ -46,7 +49,10 @@ def measure(
     chosen = _classes(classes)
     paths = _by_epoch(checkpoints) if checkpoints is not None else {}
     model, loaders = _model_and_loaders(target)
-    watch = Trajectory(model, loaders, classifier=classifier, classes=chosen, device=device)
+    watch = Trajectory(
+        model, loaders, classifier=classifier, classes=chosen, device=device,
+        unpack=inputs_and_labels if unpack is None else _function(unpack, "mine.py:unpack"),
+    )  # fmt: skip
     if not paths:
         _print_all(_measured(watch, 0, target))
     for epoch, path in paths.items():
@@ -79,12 +85,7 @@ def _measured(watch: Trajectory, epoch: int, what: str) -> dict[str, dict[str, f
 
 def _model_and_loaders(target: str) -> tuple[nn.Module, Iterable]:
     """What the function named by MODULE:FUNCTION returns."""
-    module_name, colon, name = target.rpartition(":")
-    if not (module_name and colon and name.isidentifier()):
-        raise ValueError(f"{target!r} is no MODULE:FUNCTION: write for example mine.py:model_and_loader")
-    function = getattr(_module(module_name), name, None)
-    if not callable(function):
-        raise ValueError(f"{module_name} has no function {name}")
+    function = _function(target, "mine.py:model_and_loader")
     try:
         returned = function()
     except (Exception, SystemExit) as error:
@@ -94,12 +95,26 @@ def _model_and_loaders(target: str) -> tuple[nn.Module, Iterable]:
     return returned
 
 
+def _function(named: str, example: str) -> Callable:
+    """The function that MODULE:FUNCTION names."""
+    module_name, colon, name = named.rpartition(":")
+    if not (module_name and colon and name.isidentifier()):
+        raise ValueError(f"{named!r} is no MODULE:FUNCTION: write for example {example}")
+    function = getattr(_module(module_name), name, None)
+    if not callable(function):
+        raise ValueError(f"{module_name} has no function {name}")
+    return function
+
+
 def _module(name: str) -> ModuleType:
     """A module by dotted name or by path, its folder (or the working directory) on the path of imports."""
     path = Path(name)
     is_file = path.suffix == ".py"
     if is_file and not path.is_file():
         raise ValueError(f"there is no file {name} in {Path.cwd()}")
+    loaded = getattr(sys.modules.get(path.stem), "__file__", None) if is_file else None
+    if loaded is not None and path.resolve() == Path(loaded).resolve():
+        return sys.modules[path.stem]  # another function of the same command stands in it
     sys.path.insert(0, str(path.parent.resolve() if is_file else Path.cwd()))
     try:
         if not is_file:
