@@ -5,7 +5,7 @@ import shutil
 
 import pandas as pd
 
-from nclib import runs, tables
+from nclib import recording, runs, tables
 
 CHUNK_LIMIT = 4_000_000
 """Bytes a published file may have: below the 5 MB that the repository allows, with room to spare."""
@@ -73,7 +73,7 @@ def _write_chunk(study: str, new: list[runs.Run]) -> None:
     }
     temporary.rename(path)
     # The index is read from the JSON files: until this one is there, the chunk does not exist.
-    runs.write_whole(path.with_suffix(".json"), json.dumps(content, indent=1, allow_nan=False) + "\n")
+    recording.write_whole(path.with_suffix(".json"), json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
 def _data_of(run: runs.Run) -> dict[str, str]:

@@ -1,18 +1,9 @@
-"""The run store: a run is found by its parameters, written whole or not at all, and never made twice."""
+"""The run store as one reads it: a run is found by the parameters that name it."""
 
-import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import json
 import os
-import shutil
-import sys
-import time
-import traceback
-import uuid
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from functools import cached_property, lru_cache
 from pathlib import Path
 
@@ -20,7 +11,6 @@ import numpy as np
 import pandas as pd
 
 from nclib import tables
-from nclib.provenance import collect
 
 ROOT = Path(__file__).resolve().parents[1]
 PUBLISHED = ROOT / "data" / "runs"
@@ -29,10 +19,6 @@ SMOKE = ROOT / "data" / "smoke"
 
 class RecordError(Exception):
     """A record is damaged, foreign or cannot be made; the message is one line and says what to do."""
-
-
-class Busy(RecordError):
-    """Another process is making this very run."""
 
 
 class Damaged(RecordError):
@@ -93,7 +79,7 @@ class Run:
             with self.arrays_path.open("rb") as handle, np.load(handle, allow_pickle=False) as archive:
                 return {name: archive[name] for name in archive.files}
         except Exception as error:
-            shown = _shown(self.arrays_path)
+            shown = relative(self.arrays_path)
             raise RecordError(
                 f"{shown} cannot be read ({type(error).__name__}): restore it, or delete its record"
             ) from error
@@ -109,6 +95,11 @@ def join(rows: pd.DataFrame, params: dict[str, dict[str, object]], absent: dict[
     """
     frame = pd.DataFrame.from_dict({k: absent | p for k, p in params.items()}, orient="index")
     return rows.join(frame.drop(columns=[c for c in frame if c in tables.COLUMNS]), on="run")
+
+
+def own_seconds(provenance: dict) -> float:
+    """A run's share of the seconds that it was trained in, side by side with others."""
+    return provenance["seconds"] / provenance.get("side_by_side", 1)
 
 
 # Finding
@@ -203,10 +194,11 @@ def _cached_rows(chunk: Path, _mtime: int) -> pd.DataFrame:
 
 
 def _damaged(path: Path, what: str):
-    raise RecordError(f"{_shown(path)} {what}: restore it with `git checkout -- {_shown(path)}`")
+    raise RecordError(f"{relative(path)} {what}: restore it with `git checkout -- {relative(path)}`")
 
 
-def _shown(path: Path) -> str:
+def relative(path: Path) -> str:
+    """A path as messages name it: within the checkout, from its root."""
     return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
 
 
@@ -229,7 +221,7 @@ def read_folder(folder: Path, study: str) -> Run:
         return _run(study, folder.name, entry, tables.read(table), folder, "arrays.npz")
     except Exception as error:
         raise Damaged(
-            f"the record {_shown(folder)} cannot be read ({type(error).__name__}): "
+            f"the record {relative(folder)} cannot be read ({type(error).__name__}): "
             "`nclib record` sets it aside and makes the run again"
         ) from error
 
@@ -244,206 +236,6 @@ def _run(
 ) -> Run:
     path = folder / (arrays or f"{run_key}.npz")
     return Run(run_key, study, entry["params"], rows, entry["provenance"], path if path.exists() else None)
-
-
-# Recording
-
-
-def record(
-    study: str,
-    params: object,
-    data: dict[str, str],
-    produce: Callable[[Path], tuple[list[dict], dict[str, np.ndarray]]],
-    environment: dict[str, object],
-) -> Run:
-    """The run of these parameters: found if it was ever made, else made by `produce` and written whole.
-
-    `produce` gets a folder for its checkpoints, which outlives a kill and is removed when the record stands.
-    A failure leaves `<key>.failed.json` with the traceback, and no record. Raises RecordError when the same
-    run is being made by another process.
-    """
-    run_key = key(study, params, data)
-    if is_current(study, run_key):
-        return find(study, run_key)
-    base = results() / study
-    base.mkdir(parents=True, exist_ok=True)
-    partial = base / f"{run_key}.partial"
-    failed = base / f"{run_key}.failed.json"
-    with lock(study, run_key):
-        if is_current(study, run_key):  # another process has finished it since
-            return find(study, run_key)
-        _make_room(study, run_key)
-        if is_current(study, run_key):  # a damaged copy hid a published record
-            return find(study, run_key)
-        _begin(partial, generation(study))
-        # Before the work: its checkpoints write the sum of earlier sessions and this one to the same place.
-        earlier = _earlier_seconds(partial)
-        provenance = {
-            "started": datetime.now(UTC).isoformat(timespec="seconds"),
-            **collect(),
-            "generation": generation(study),
-            **environment,
-        }
-        begun = time.perf_counter()
-        entry = {"params": resolved(params), "data": data, "provenance": provenance}
-        try:
-            rows, arrays = produce(partial)
-            table = tables.from_rows(rows, run=run_key, seed=params.seed)
-            provenance |= {"status": "done", "seconds": round(time.perf_counter() - begun + earlier, 1)}
-            _write_folder(base / run_key, entry, table, arrays)
-        except Exception as error:
-            provenance |= {
-                "status": "failed",
-                "error": f"{type(error).__name__}: {error}",
-                "traceback": traceback.format_exc(),
-            }
-            with contextlib.suppress(OSError):  # the disk may be what failed
-                write_whole(failed, json.dumps(entry, indent=1))
-            raise
-        shutil.rmtree(partial)
-        failed.unlink(missing_ok=True)
-    return find(study, run_key)
-
-
-def _make_room(study: str, run_key: str) -> None:
-    """Set aside a fresh record that cannot be read, or is of another generation."""
-    folder = results() / study / run_key
-    if not folder.exists():
-        return
-    try:
-        read_folder(folder, study)
-        kind = "stale"
-    except Damaged:
-        kind = "damaged"
-    aside = folder.with_name(f"{run_key}.{uuid.uuid4().hex[:8]}.{kind}")
-    folder.rename(aside)
-    print(f"nclib: a {kind} record was set aside as {_shown(aside)}", file=sys.stderr)
-
-
-def _begin(partial: Path, now: int) -> None:
-    """The folder of a run's checkpoints: those of another generation would mix two codes in one run."""
-    note = partial / "generation"
-    if partial.exists() and (not note.exists() or note.read_text() != str(now)):
-        shutil.rmtree(partial)
-    if not partial.exists():  # a note written again on a full disk would be an empty one
-        partial.mkdir()
-        note.write_text(str(now))
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that whoever reads it sees all of it or none."""
-    temporary = path.with_name(f".tmp-{uuid.uuid4().hex}")
-    try:
-        temporary.write_text(text)
-        temporary.rename(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def own_seconds(provenance: dict) -> float:
-    """A run's share of the seconds that it was trained in, side by side with others."""
-    return provenance["seconds"] / provenance.get("side_by_side", 1)
-
-
-def _earlier_seconds(partial: Path) -> float:
-    """Seconds that sessions before a resumption spent, which the checkpoint's writer left here."""
-    path = partial / "seconds"
-    return float(path.read_text()) if path.exists() else 0.0
-
-
-def _lock_file(study: str, run_key: str) -> Path:
-    return results() / study / f".{run_key}.lock"
-
-
-@contextlib.contextmanager
-def lock(study: str, run_key: str) -> Iterator[None]:
-    """Held by whoever makes a run, or removes what is left of one. Raises Busy when it is held."""
-    path = _lock_file(study, run_key)
-    while True:
-        handle = path.open("w")
-        try:
-            # The kernel releases it even when the holder is killed.
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            handle.close()
-            raise Busy(f"{study} {run_key} is being recorded by another process: wait for it") from None
-        # Its last holder may have removed the file between our opening and locking it.
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(handle.fileno()), path.stat()):
-                break
-        handle.close()
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-        handle.close()
-
-
-def is_running(study: str, run_key: str) -> bool:
-    """Whether a process of this machine is making this run."""
-    try:
-        with _lock_file(study, run_key).open("r+") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
-
-
-def _write_folder(target: Path, entry: dict, table: pd.DataFrame, arrays: dict[str, np.ndarray]) -> None:
-    temporary = _temporary_folder()
-    try:
-        tables.write(table, temporary / "table.parquet")
-        if arrays:
-            np.savez_compressed(temporary / "arrays.npz", **arrays)
-        # Parquet alone does not notice a flipped bit.
-        entry = entry | {"sha256": sha256(temporary / "table.parquet")}
-        (temporary / "record.json").write_text(json.dumps(entry, indent=1, allow_nan=False))
-        _settle(temporary, target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _temporary_folder() -> Path:
-    temporary = results() / f".tmp-{uuid.uuid4().hex}"
-    temporary.mkdir(parents=True)
-    return temporary
-
-
-def _settle(temporary: Path, target: Path) -> None:
-    """Make a complete folder durable, then visible under its name in one step."""
-    for path in temporary.iterdir():
-        with path.open("rb") as handle:
-            os.fsync(handle.fileno())
-    temporary.rename(target)
-
-
-RECORD_FILES = ("record.json", "table.parquet", "arrays.npz")
-
-
-def carry(study: str, run_key: str) -> dict[str, bytes]:
-    """The files of a fresh record, to be taken to another machine; empty if it is not among fresh results."""
-    folder = results() / study / run_key
-    return {name: (folder / name).read_bytes() for name in RECORD_FILES if (folder / name).exists()}
-
-
-def adopt(study: str, run_key: str, files: dict[str, bytes]) -> None:
-    """Take in a record that another machine has made; one that is here, or being made, stays as it is."""
-    if is_current(study, run_key) or not files:
-        return
-    temporary = _temporary_folder()
-    try:
-        for name, content in files.items():
-            (temporary / name).write_bytes(content)
-        (results() / study).mkdir(exist_ok=True)
-        with contextlib.suppress(Busy), lock(study, run_key):
-            if not is_current(study, run_key):
-                _make_room(study, run_key)
-            if not is_current(study, run_key):
-                _settle(temporary, results() / study / run_key)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 # Freshness, and what a table comes from

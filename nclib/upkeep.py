@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from nclib import runs
+from nclib import recording, runs
 
 
 def unfinished(study: str) -> dict[str, str]:
@@ -18,7 +18,7 @@ def unfinished(study: str) -> dict[str, str]:
     states = {path.name.removesuffix(".partial"): "begun" for path in base.glob("*.partial")}
     for path in base.glob("*.failed.json"):
         states[path.name.removesuffix(".failed.json")] = f"failed: {_error(path)}"
-    states |= {key: "running" for key in states if runs.is_running(study, key)}
+    states |= {key: "running" for key in states if recording.is_running(study, key)}
     return {key: state for key, state in states.items() if not runs.is_recorded(study, key)}
 
 
@@ -47,12 +47,12 @@ class Leftover:
     def remove(self) -> bool:
         """Remove it; not if a process is at its run by now. Whether it was removed."""
         try:
-            with runs.lock(*self.run) if self.run else nullcontext():
+            with recording.lock(*self.run) if self.run else nullcontext():
                 if self.path.is_dir():
                     shutil.rmtree(self.path)
                 elif self.path.suffix != ".lock":  # which goes as it is released
                     self.path.unlink(missing_ok=True)
-        except runs.Busy:
+        except recording.Busy:
             return False
         return True
 
@@ -70,7 +70,7 @@ def leftovers(study: str, wanted: Collection[str]) -> list[Leftover]:
         key, _, kind = path.name.removeprefix(".").partition(".")
         if path.name.startswith(".tmp-") and _is_old(path):
             found.append(Leftover(path, "a write that was killed"))
-        if not re.fullmatch("[0-9a-f]{16}", key) or runs.is_running(study, key):
+        if not re.fullmatch("[0-9a-f]{16}", key) or recording.is_running(study, key):
             continue
         if kind == "lock":
             why = "the lock of a process that is gone"

@@ -36,9 +36,10 @@ LAYOUT = {
         ("torch", "jaxtyping", "numpy", "pandas"),
     ),
     "provenance": ((), ()),
-    "runs": (("provenance", "tables"), ("numpy", "pandas")),
-    "publication": (("runs", "tables"), ("pandas",)),
-    "upkeep": (("runs",), ()),
+    "runs": (("tables",), ("numpy", "pandas")),
+    "recording": (("provenance", "runs", "tables"), ("numpy", "pandas")),
+    "publication": (("recording", "runs", "tables"), ("pandas",)),
+    "upkeep": (("recording", "runs"), ()),
     "studies": (
         (
             *(
@@ -49,6 +50,7 @@ LAYOUT = {
                 "measure",
                 "metrics",
                 "models",
+                "recording",
                 "runs",
                 "stacking",
                 "stats",
@@ -76,6 +78,7 @@ LAZY = {"nclib.studies.cluster": ("distributed",)}
 RECORDING = (
     "studies",
     "runs",
+    "recording",
     "tables",
     "training",
     "decay",
@@ -186,6 +189,7 @@ def test_the_layout_names_what_is_there():
         ("nclib.data.idx", "from nclib.models import build"),
         ("nclib.runs", "from nclib import studies"),
         ("nclib.runs", "import torch"),
+        ("nclib.runs", "from nclib import recording"),
         ("nclib.claims.papyan2020", "from torch import Tensor"),
         ("nclib.claims.papyan2020", "from nclib.runs import find"),
         ("nclib.plots.style", "import torch.nn as nn"),

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from nclib import cli, data, notebooks, publication, runs, studies
+from nclib import cli, data, notebooks, publication, recording, runs, studies
 from nclib.studies import grids, jobs, unconstrained
 from nclib.studies.jobs import Outcome, Report
 
@@ -411,7 +411,7 @@ def test_status_tells_recorded_running_failed_and_begun_apart(capsys, results):
     for key in (recorded, failed, running, "0" * 16):
         (base / f"{key}.partial").mkdir()
     (base / f"{failed}.failed.json").write_text('{"provenance": {"error": "Diverged: in\\nepoch 3"}}')
-    with runs.lock("unconstrained", running):
+    with recording.lock("unconstrained", running):
         rows, below = status(capsys)
     assert rows["profile smoke", "unconstrained"] == {
         "runs": 3, "recorded": 1, "published": 0, "stale": 0, "running": 1, "failed": 1, "missing": 2,

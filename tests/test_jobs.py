@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nclib import runs, studies
+from nclib import recording, runs, studies
 from nclib.runs import RecordError
 from nclib.studies import jobs, mnist1d, terminal_phase, unconstrained
 from nclib.studies.jobs import Outcome, Report
@@ -163,7 +163,7 @@ def test_a_report_without_failures_raises_nothing(report):
 def test_every_run_of_a_job_has_its_outcome_whatever_becomes_of_the_others(store):
     before = jobs.run(*cell(2), device=CPU)
     busy = cell(3)
-    with runs.lock("unconstrained", studies.key(*busy)):
+    with recording.lock("unconstrained", studies.key(*busy)):
         done = jobs.perform([cell(0), ("unconstrained", DIVERGING), cell(2), busy, cell(4)], "cpu")
     assert [o.status for o in done] == ["recorded", "failed", "elsewhere", "busy", "recorded"]
     assert [o.params.seed for o in done] == [0, 7, 2, 3, 4]

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nclib import publication, runs, tables, upkeep
+from nclib import publication, recording, runs, tables, upkeep
 
 ENVIRONMENT = {"device": "cpu", "threads": 1, "deterministic": False}
 DATA = {"train": "abc"}
@@ -41,7 +41,7 @@ def rows(*values, metric="error"):
 
 def make(params=None, study="study", produce=None, arrays=None, **more):
     made = produce or (lambda folder: (rows(), arrays or {}))
-    return runs.record(study, params or Params(), DATA, made, ENVIRONMENT, **more)
+    return recording.record(study, params or Params(), DATA, made, ENVIRONMENT, **more)
 
 
 def never(folder):
@@ -196,27 +196,27 @@ def test_seconds_of_earlier_sessions_are_added_once():
 def test_a_run_that_is_being_made_is_not_made_twice(store):
     key = runs.key("study", Params(), DATA)
     (store / "results" / "study").mkdir(parents=True)
-    assert not runs.is_running("study", key)
-    with runs.lock("study", key):  # an open file's lock: as good as another process
-        assert runs.is_running("study", key)
-        with pytest.raises(runs.Busy, match=f"{key} is being recorded by another process"):
+    assert not recording.is_running("study", key)
+    with recording.lock("study", key):  # an open file's lock: as good as another process
+        assert recording.is_running("study", key)
+        with pytest.raises(recording.Busy, match=f"{key} is being recorded by another process"):
             make(produce=never)
         make(Params(seed=1))  # another run is nobody else's business
-    assert not runs.is_running("study", key)
+    assert not recording.is_running("study", key)
     assert upkeep.unfinished("study") == {}
     assert make().key == key
 
 
 def test_a_run_finished_by_another_process_meanwhile_is_taken_and_leaves_nothing_begun(store, monkeypatch):
-    lock = runs.lock
+    lock = recording.lock
 
     def late(study, key):
         with monkeypatch.context() as unhindered:
-            unhindered.setattr(runs, "lock", lock)
+            unhindered.setattr(recording, "lock", lock)
             make()
         return lock(study, key)
 
-    monkeypatch.setattr(runs, "lock", late)
+    monkeypatch.setattr(recording, "lock", late)
     key = make(produce=never).key
     assert upkeep.unfinished("study") == {}
     assert files(store) == [f"results/study/{key}/{name}" for name in ("record.json", "table.parquet")]
@@ -227,7 +227,7 @@ def test_a_lock_whose_file_its_last_holder_removes_is_taken_again_and_held(store
     # The removed file's lock would be worth nothing: the next process makes a new file, and locks that.
     path = store / "results" / "study" / ".key.lock"
     path.parent.mkdir(parents=True)
-    module, name = (runs.fcntl, "flock") if when == "after it was opened" else (runs.os, "fstat")
+    module, name = (recording.fcntl, "flock") if when == "after it was opened" else (recording.os, "fstat")
     real, calls = getattr(module, name), []
 
     def slow(*arguments):
@@ -238,12 +238,12 @@ def test_a_lock_whose_file_its_last_holder_removes_is_taken_again_and_held(store
 
     with monkeypatch.context() as patched:
         patched.setattr(module, name, slow)
-        with runs.lock("study", "key"):
+        with recording.lock("study", "key"):
             assert len(calls) == 2
             patched.undo()
             assert path.exists()
-            assert runs.is_running("study", "key")
-            with pytest.raises(runs.Busy), runs.lock("study", "key"):
+            assert recording.is_running("study", "key")
+            with pytest.raises(recording.Busy), recording.lock("study", "key"):
                 pass
             assert path.exists(), "who is refused must not remove the lock"
     assert not path.exists()
@@ -316,7 +316,7 @@ def test_a_full_disk_is_the_error_that_is_seen_and_leaves_no_half_of_anything(st
     assert files(store) == [], "neither a record nor a note of failure, and nothing temporary"
     assert upkeep.unfinished("study") == {key: "begun"}
     with monkeypatch.context() as full:
-        full.setattr(runs, "write_whole", no_space)
+        full.setattr(recording, "write_whole", no_space)
         with pytest.raises(ZeroDivisionError):  # what went wrong is not masked by the note that failed
             make(produce=lambda folder: 1 / 0)
     with pytest.raises(ZeroDivisionError):
@@ -327,7 +327,7 @@ def test_a_full_disk_is_the_error_that_is_seen_and_leaves_no_half_of_anything(st
 
 def test_a_file_written_whole_is_there_with_all_its_content_or_as_it_was(tmp_path, monkeypatch):
     path = tmp_path / "note.json"
-    runs.write_whole(path, "first")
+    recording.write_whole(path, "first")
     assert files(tmp_path) == ["note.json"]
     write = Path.write_text
 
@@ -338,7 +338,7 @@ def test_a_file_written_whole_is_there_with_all_its_content_or_as_it_was(tmp_pat
     with monkeypatch.context() as full:
         full.setattr(Path, "write_text", half)
         with pytest.raises(OSError, match="No space left"):
-            runs.write_whole(path, "second")
+            recording.write_whole(path, "second")
         assert path.read_text() == "first"
         assert files(tmp_path) == ["note.json"]
     seen = []
@@ -348,7 +348,7 @@ def test_a_file_written_whole_is_there_with_all_its_content_or_as_it_was(tmp_pat
         return os.rename(self, target)
 
     monkeypatch.setattr(Path, "rename", watched)
-    runs.write_whole(path, "second")
+    recording.write_whole(path, "second")
     assert seen == ["second", "first"]
     assert path.read_text() == "second"
 
@@ -361,7 +361,7 @@ def carried(store, monkeypatch):
     """A run recorded on another machine: the run, its key, and the files that it sends."""
     monkeypatch.setenv("NCLIB_RESULTS", str(store / "elsewhere"))
     run = make(arrays={"means": np.arange(3.0)})
-    content = runs.carry("study", run.key)
+    content = recording.carry("study", run.key)
     arrays = run.arrays
     monkeypatch.setenv("NCLIB_RESULTS", str(store / "results"))
     assert not runs.is_recorded("study", run.key)
@@ -371,46 +371,46 @@ def carried(store, monkeypatch):
 def test_a_record_that_is_carried_over_reads_as_where_it_was_made(store, carried):
     run, arrays, content = carried
     assert set(content) == {"record.json", "table.parquet", "arrays.npz"}
-    runs.adopt("study", run.key, content)
+    recording.adopt("study", run.key, content)
     found = runs.find("study", run.key)
     pd.testing.assert_frame_equal(found.table, run.table)
     assert found.provenance == run.provenance
     np.testing.assert_array_equal(found.arrays["means"], arrays["means"])
-    assert runs.carry("study", run.key) == content
+    assert recording.carry("study", run.key) == content
     assert files(store / "results") == sorted(f"study/{run.key}/{name}" for name in content)
     assert make(produce=never).key == run.key
 
 
 def test_nothing_is_carried_of_a_run_without_a_fresh_record_and_nothing_is_adopted_then(store):
-    assert runs.carry("study", "0" * 16) == {}
-    runs.adopt("study", "0" * 16, {})
+    assert recording.carry("study", "0" * 16) == {}
+    recording.adopt("study", "0" * 16, {})
     assert not (store / "results").exists()
 
 
 def test_adopting_never_overwrites(store, carried, monkeypatch):
     run, _, content = carried
     make(produce=lambda folder: (rows(0.75), {}))
-    before = runs.carry("study", run.key)
-    runs.adopt("study", run.key, content)
-    assert runs.carry("study", run.key) == before != content
+    before = recording.carry("study", run.key)
+    recording.adopt("study", run.key, content)
+    assert recording.carry("study", run.key) == before != content
     # nor what was recorded between the first look and the lock
     looks = [False]
     is_current = runs.is_current
     monkeypatch.setattr(runs, "is_current", lambda *a: looks.pop() if looks else is_current(*a))
-    runs.adopt("study", run.key, content)
+    recording.adopt("study", run.key, content)
     assert looks == []
-    assert runs.carry("study", run.key) == before
+    assert recording.carry("study", run.key) == before
     assert files(store / "results") == sorted(f"study/{run.key}/{name}" for name in before)
 
 
 def test_adopting_leaves_a_run_that_is_being_made_here_to_its_maker(store, carried):
     run, _, content = carried
     (store / "results" / "study").mkdir(parents=True)
-    with runs.lock("study", run.key):
-        runs.adopt("study", run.key, content)
+    with recording.lock("study", run.key):
+        recording.adopt("study", run.key, content)
         assert not runs.is_recorded("study", run.key)
     assert files(store / "results") == []
-    runs.adopt("study", run.key, content)
+    recording.adopt("study", run.key, content)
     assert runs.is_recorded("study", run.key)
 
 
@@ -418,8 +418,8 @@ def test_adopting_sets_a_damaged_record_aside(store, carried):
     run, _, content = carried
     make()
     damage_record(store / "results" / "study" / run.key, "table.parquet", "cut")
-    runs.adopt("study", run.key, content)
-    assert runs.carry("study", run.key) == content
+    recording.adopt("study", run.key, content)
+    assert recording.carry("study", run.key) == content
     assert len(list((store / "results" / "study").glob("*.damaged"))) == 1
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from nclib import cli, publication, runs, studies, upkeep
+from nclib import cli, publication, recording, runs, studies, upkeep
 from nclib.studies import grids
 
 STUDY = "unconstrained"
@@ -37,7 +37,7 @@ def rows():
 
 
 def make(seed, produce=lambda folder: rows()):
-    return runs.record(STUDY, Params(seed), DATA, produce, {"device": "cpu"})
+    return recording.record(STUDY, Params(seed), DATA, produce, {"device": "cpu"})
 
 
 def fails(folder):
@@ -137,7 +137,7 @@ def test_a_run_at_work_in_another_process_is_running_and_nothing_of_it_can_go(ba
     before = left(base)
     assert names(upkeep.leftovers(STUDY, wanted=())) == [f"{key(1)}.partial"]
     assert left(base) == before, "to look changes nothing"
-    with pytest.raises(runs.Busy):
+    with pytest.raises(recording.Busy):
         make(0)
     os.kill(elsewhere.pid, signal.SIGKILL)
     elsewhere.wait()
@@ -160,7 +160,7 @@ def test_a_run_that_began_after_the_question_keeps_everything(base):
     def meanwhile(folder):
         assert [leftover.remove() for leftover in found] == [False, False]
         assert (folder / "checkpoint.pt").read_bytes() == b"so far"
-        assert runs.is_running(STUDY, key(0))
+        assert recording.is_running(STUDY, key(0))
         return rows()
 
     make(0, meanwhile)
@@ -176,13 +176,13 @@ def test_removing_a_lock_that_was_left_leaves_that_of_the_process_that_comes_nex
     def and_the_next_begins(self, **options):
         unlink(self, **options)
         if not began:
-            began.append(stack.enter_context(runs.lock(STUDY, key(0))))
+            began.append(stack.enter_context(recording.lock(STUDY, key(0))))
 
     monkeypatch.setattr(Path, "unlink", and_the_next_begins)
     with ExitStack() as stack:
         assert leftover.remove()
         assert began
-        assert runs.is_running(STUDY, key(0))
+        assert recording.is_running(STUDY, key(0))
     assert left(base) == []
 
 
@@ -361,7 +361,7 @@ def test_gc_says_what_it_left_because_its_run_had_begun_meanwhile(base, gc, want
     agreed = cli._agreed
 
     def while_asking(question):
-        stack.enter_context(runs.lock(STUDY, key(0)))
+        stack.enter_context(recording.lock(STUDY, key(0)))
         return agreed(question)
 
     monkeypatch.setattr(cli, "_agreed", while_asking)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from nclib import runs, studies
+from nclib import recording, studies
 from nclib.runs import RecordError
 from nclib.studies.jobs import Cell, Outcome, perform
 
@@ -96,7 +96,7 @@ def stream(
                 why = f"{type(error).__name__}: {_line(error)}"
                 outcomes = [Outcome(*cell, "failed", why) for cell in futures[future]]
             for outcome in outcomes:
-                runs.adopt(outcome.study, studies.key(outcome.study, outcome.params), outcome.files)
+                recording.adopt(outcome.study, studies.key(outcome.study, outcome.params), outcome.files)
             del futures[future]
             yield from outcomes
         if not done:
@@ -115,7 +115,7 @@ def _perform_there(job: Sequence[Cell], device: str) -> list[Outcome]:
         for outcome in perform([cell for cell in job if cell not in done], device):
             if outcome.status != "busy":
                 key = studies.key(outcome.study, outcome.params)
-                files = runs.carry(outcome.study, key)
+                files = recording.carry(outcome.study, key)
                 done[outcome.study, outcome.params] = dataclasses.replace(outcome, files=files)
         if len(done) < len(job):
             time.sleep(POLL_SECONDS)

@@ -8,8 +8,8 @@ from functools import partial
 import pandas as pd
 import torch
 
-from nclib import runs, studies
-from nclib.runs import Busy, RecordError, Run
+from nclib import recording, runs, studies
+from nclib.runs import RecordError, Run
 from nclib.stacking import side_by_side
 from nclib.studies.params import StudyParams
 from nclib.training import Stopped
@@ -139,7 +139,7 @@ def _record(study: str, params: StudyParams, device: torch.device, beside: int) 
         return module.run(params, folder=folder, device=device)
 
     data = studies.checksums(module.dataset(params))
-    return runs.record(study, params, data, produce, environment), bool(made)
+    return recording.record(study, params, data, produce, environment), bool(made)
 
 
 def _outcome(cell: Cell, result: tuple[Run, bool] | None, error: BaseException | None) -> Outcome:
@@ -147,6 +147,6 @@ def _outcome(cell: Cell, result: tuple[Run, bool] | None, error: BaseException |
         found, made = result
         seconds = runs.own_seconds(found.provenance) if made else 0.0
         return Outcome(*cell, "recorded" if made else "elsewhere", seconds=seconds)
-    status = {Busy: "busy", Stopped: "stopped"}.get(type(error), "failed")
+    status = {recording.Busy: "busy", Stopped: "stopped"}.get(type(error), "failed")
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     return Outcome(*cell, status, f"{type(error).__name__}: {' '.join(str(error).split())}", disk_full=full)
