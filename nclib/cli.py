@@ -115,19 +115,18 @@ def _parser() -> argparse.ArgumentParser:
 
 def _execute(arguments: argparse.Namespace) -> None:
     from nclib import notebooks, studies
+    from nclib.studies.params import ParameterError
 
     notebook, output = arguments.notebook, arguments.output
     chosen = notebooks.parameters(notebook, _given(arguments), arguments.profile)
     if output is None:
         if chosen:
-            raise notebooks.ParameterError(
+            raise ParameterError(
                 f"other parameters would overwrite {notebook}: name an output with -o OUT.ipynb"
             )
         output = notebook
     if not output.parent.is_dir():
-        raise notebooks.ParameterError(
-            f"there is no folder {output.parent} to write {output.name} into: make it first"
-        )
+        raise ParameterError(f"there is no folder {output.parent} to write {output.name} into: make it first")
     # Train here rather than in the kernel: the progress is seen, and an error is its own one line.
     studies.record(notebooks.cells(notebook, chosen), stale=False).raise_failures()
     notebooks.execute(notebook, chosen, output, progress=sys.stderr.isatty())

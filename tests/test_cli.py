@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from nclib import cli, data, notebooks, publication, recording, runs, studies
+from nclib.notebooks import asking
 from nclib.studies import grids, jobs, unconstrained
 from nclib.studies.jobs import Outcome, Report
 
-TERMINAL = str(notebooks.FOLDER / "10_terminal_phase.ipynb")
+TERMINAL = str(asking.FOLDER / "10_terminal_phase.ipynb")
 UNCONSTRAINED = str(grids.FOLDER / "unconstrained.yml")
-DOUBLE = str(notebooks.FOLDER / "30_double_descent.ipynb")
+DOUBLE = str(asking.FOLDER / "30_double_descent.ipynb")
 TINY = [
     text
     for name, value in {
@@ -97,9 +98,9 @@ def test_execute_refuses_a_truncated_data_file(capsys, monkeypatch, out, tmp_pat
 
 
 def test_execute_never_overwrites_a_published_notebook_with_other_parameters(capsys):
-    before = (notebooks.FOLDER / "10_terminal_phase.ipynb").read_bytes()
+    before = (asking.FOLDER / "10_terminal_phase.ipynb").read_bytes()
     assert "-o OUT.ipynb" in refused(capsys, "execute", TERMINAL, "-p", "epochs", "2")
-    assert (notebooks.FOLDER / "10_terminal_phase.ipynb").read_bytes() == before
+    assert (asking.FOLDER / "10_terminal_phase.ipynb").read_bytes() == before
 
 
 def test_execute_writes_where_it_was_told(capsys, tmp_path):
@@ -108,7 +109,7 @@ def test_execute_writes_where_it_was_told(capsys, tmp_path):
         cli.main(
             [
                 "execute",
-                str(notebooks.FOLDER / "scoreboard.ipynb"),
+                str(asking.FOLDER / "scoreboard.ipynb"),
                 "-p",
                 "source",
                 "zhu2021",
@@ -308,7 +309,7 @@ def test_all_names_every_grid_and_a_study_beside_it_only_its_own(asked_for):
 
 
 def test_a_study_that_no_notebook_asks_for_is_named_by_its_parameters(capsys, monkeypatch, asked_for):
-    monkeypatch.setattr(notebooks, "sweeps", lambda path: [])
+    monkeypatch.setattr(asking, "sweeps", lambda path: [])
     assert "no grid or notebook names runs of mnist1d: name them with -p" in refused(
         capsys, "record", "mnist1d"
     )
@@ -426,7 +427,7 @@ def test_status_tells_recorded_running_failed_and_begun_apart(capsys, results):
 
 
 def test_a_study_that_is_new_and_in_no_notebook_stops_neither_status_nor_gc(capsys, monkeypatch, results):
-    monkeypatch.setattr(notebooks, "sweeps", lambda path: [])
+    monkeypatch.setattr(asking, "sweeps", lambda path: [])
     rows, _ = status(capsys)
     assert rows["notebooks", "mnist1d"]["runs"] == 0
     assert cli.main(["gc"]) == 0

@@ -10,10 +10,11 @@ import pytest
 import yaml
 
 from nclib import notebooks, runs, studies
+from nclib.notebooks import asking, execution, freshness, variables
 from nclib.studies.params import ParameterError
 from tools import finding
 
-ALL = sorted(notebooks.FOLDER.glob("*.ipynb"))
+ALL = sorted(asking.FOLDER.glob("*.ipynb"))
 NAMES = [path.stem for path in ALL]
 
 
@@ -40,16 +41,16 @@ def sound(tmp_path):
         },
     ]
     content = {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
-    content["metadata"]["nclib"] = notebooks.stamp(content)
+    content["metadata"]["nclib"] = freshness.stamp(content)
 
     def judge(change=lambda nb: None, refresh=False):
         changed = copy.deepcopy(content)
         change(changed)
         if refresh:
-            changed["metadata"]["nclib"] = notebooks.stamp(changed)
+            changed["metadata"]["nclib"] = freshness.stamp(changed)
         path = tmp_path / "n.ipynb"
         path.write_text(json.dumps(changed))
-        return notebooks.gate(path)
+        return freshness.gate(path)
 
     return judge
 
@@ -117,10 +118,10 @@ def test_the_gate_refuses_runs_of_an_older_generation(sound, monkeypatch):
 
 def test_the_fingerprint_follows_records_and_claims(sound, monkeypatch, tmp_path):
     content = json.loads(ALL[0].read_text())
-    before = notebooks.fingerprint(content)
-    assert notebooks.fingerprint(content) == before
+    before = freshness.fingerprint(content)
+    assert freshness.fingerprint(content) == before
     monkeypatch.setattr(runs, "PUBLISHED", runs.SMOKE)
-    assert notebooks.fingerprint(content) != before
+    assert freshness.fingerprint(content) != before
 
 
 @pytest.mark.parametrize(
@@ -143,15 +144,15 @@ def test_the_fingerprint_follows_every_part_of_what_is_drawn_and_what_draws(
         monkeypatch.setattr(runs, name, tmp_path / "data" / name)
     monkeypatch.setattr(runs, "ROOT", tmp_path)
     content = json.loads(ALL[0].read_text())
-    before = notebooks.fingerprint(content)
+    before = freshness.fingerprint(content)
     (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / file).write_text("changed")
-    assert (notebooks.fingerprint(content) != before) == followed
+    assert (freshness.fingerprint(content) != before) == followed
 
 
 @pytest.mark.parametrize("path", ALL, ids=NAMES)
 def test_every_published_notebook_passes_the_gate(path):
-    assert notebooks.gate(path) == []
+    assert freshness.gate(path) == []
 
 
 @pytest.mark.parametrize("path", ALL, ids=NAMES)
@@ -163,7 +164,7 @@ def test_glued_values_are_plain_numbers_and_words(path):
 
 @pytest.mark.parametrize("profile", notebooks.PROFILES)
 def test_profiles_have_a_section_for_every_notebook_and_no_other(profile):
-    content = yaml.safe_load((notebooks.FOLDER / "params" / f"{profile}.yml").read_text())
+    content = yaml.safe_load((asking.FOLDER / "params" / f"{profile}.yml").read_text())
     assert sorted(content) == NAMES
 
 
@@ -171,7 +172,7 @@ def test_profiles_have_a_section_for_every_notebook_and_no_other(profile):
 @pytest.mark.parametrize("path", ALL, ids=NAMES)
 def test_profiles_hold_parameters_that_the_notebook_accepts(path, profile):
     chosen = notebooks.parameters(path, {}, profile)
-    assert set(chosen) <= set(notebooks.declared(path))
+    assert set(chosen) <= set(asking.declared(path))
 
 
 @pytest.mark.parametrize("path", ALL, ids=NAMES)
@@ -223,11 +224,11 @@ def test_where_a_stream_was_cut_leaves_no_trace():
         stream("stderr", "e"),
     ]
     whole = [stream("stdout", "a\n", "b\n", "c\n"), picture, stream("stdout", "d"), stream("stderr", "e")]
-    assert notebooks._merged(pieces) == notebooks._merged(whole) == whole
+    assert execution._merged(pieces) == execution._merged(whole) == whole
 
 
 def test_plain_papermill_stops_at_a_mistyped_name_and_names_it(tmp_path):
-    notebook = notebooks.FOLDER / "10_terminal_phase.ipynb"
+    notebook = asking.FOLDER / "10_terminal_phase.ipynb"
     done = subprocess.run(
         [sys.executable, "-m", "papermill", str(notebook), str(tmp_path / "out.ipynb"), "-p", "epohcs", "2"],
         capture_output=True, text=True, cwd=runs.ROOT, timeout=120,
@@ -287,10 +288,10 @@ def test_check_refuses_unknown_names_and_wrong_types():
         notebooks.check({"K": True, "noise": 0.1}, K=int, noise=float)
 
 
-@pytest.mark.parametrize("path", [p for p in ALL if notebooks.sweeps(p)], ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", [p for p in ALL if asking.sweeps(p)], ids=lambda p: p.stem)
 def test_the_defaults_of_every_notebook_name_published_runs(path):
-    for study, axes in notebooks.sweeps(path):
-        cells = notebooks.resolve(notebooks.declared(path), study, axes)
+    for study, axes in asking.sweeps(path):
+        cells = variables.resolve(asking.declared(path), study, axes)
         assert cells
         assert {studies.key(study, p) for p in cells} <= set(runs.published_index(study))
 
@@ -314,7 +315,7 @@ def two_notebooks(tmp_path, monkeypatch):
     write("c", "pairs = '2:2,4:8'\nseeds = '0'", "'representations', pairs='width:width_b', seeds='seed'")
     (tmp_path / "params").mkdir()
     (tmp_path / "params" / "smoke.yml").write_text("a: {epochs: 1, seeds: '7'}\nb: {}\nc: {}\n")
-    monkeypatch.setattr(notebooks, "FOLDER", tmp_path)
+    monkeypatch.setattr(asking, "FOLDER", tmp_path)
 
 
 def asked(study="mnist1d", profile=None, names=("width", "seed", "epochs"), **replaced):
@@ -382,6 +383,6 @@ def test_asking_by_study_misses_nothing_that_a_notebook_asks_for(study, profile)
     every = [
         cell
         for path in ALL
-        for cell in notebooks.cells(path, notebooks.profile_of(path, profile) if profile else {})
+        for cell in notebooks.cells(path, asking.profile_of(path, profile) if profile else {})
     ]
     assert set(notebooks.asked(study, profile, {})) == {params for name, params in every if name == study}
