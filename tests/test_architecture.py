@@ -180,12 +180,12 @@ def test_the_layout_names_what_is_there():
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("nclib.training", "from nclib.metrics import nc"),
-        ("nclib.training", "import nclib.measure"),
-        ("nclib.training", "def f():\n    from nclib import tables"),
-        ("nclib.training", "from . import measure"),
+        ("nclib.training.loop", "from nclib.metrics import nc"),
+        ("nclib.training.loop", "import nclib.measure"),
+        ("nclib.training.loop", "def f():\n    from nclib import tables"),
+        ("nclib.graphed", "from . import measure"),
         ("nclib.metrics.nc", "from ..measure import measure"),
-        ("nclib.training", "from importlib import import_module\nimport_module('nclib.metrics')"),
+        ("nclib.training.loop", "from importlib import import_module\nimport_module('nclib.metrics')"),
         ("nclib.data.idx", "from nclib.models import build"),
         ("nclib.runs", "from nclib import studies"),
         ("nclib.runs", "import torch"),
@@ -217,7 +217,7 @@ def test_an_import_that_reaches_up_is_found(module, source):
 @pytest.mark.parametrize(
     ("module", "source"),
     [
-        ("nclib.training", "import math\nfrom torch import nn"),
+        ("nclib.training.loop", "import math\nfrom torch import nn"),
         ("nclib.measure", "from nclib.metrics.spectrum import effective_rank\nfrom nclib import stats"),
         ("nclib.studies.mnist1d", "from nclib.studies.params import param\nfrom nclib import data, studies"),
         ("nclib.claims.zhu2021", "from nclib.claims.verdict import judged\nfrom nclib.tables import select"),

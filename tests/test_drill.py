@@ -413,7 +413,7 @@ def stopped(cell, folder, monkeypatch):
     """In place of a record, a run that was stopped after its first epoch: its checkpoint."""
     shutil.rmtree(folder)
     with monkeypatch.context() as patch:
-        patch.setattr(training, "_stop", threading.Event())
+        patch.setattr(training.engine, "_stop", threading.Event())
         training.request_stop()
         with pytest.raises(training.Stopped):
             studies.trajectory(*cell, device="cpu")

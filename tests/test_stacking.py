@@ -384,7 +384,7 @@ def stacks(monkeypatch):
 @pytest.fixture(autouse=True)
 def nobody_is_asked_to_stop():
     yield
-    training._stop.clear()
+    training.engine._stop.clear()
 
 
 def work(
@@ -687,7 +687,7 @@ def interrupt(folder, seeds, at, **options):
     works = [partial(saved, folder, seed, **options) for seed in seeds[:-1]]
     works.append(partial(saved, folder, seeds[-1], body=stop_at(at), **options))
     outcomes = side_by_side(works)
-    training._stop.clear()
+    training.engine._stop.clear()
     return outcomes
 
 
@@ -715,7 +715,7 @@ def test_a_stack_of_the_same_networks_goes_on_not_a_bit_different(tmp_path):
     training.request_stop()
     outcomes = side_by_side([partial(saved, tmp_path, seed, **options) for seed in range(3)])
     assert [str(o.error) for o in outcomes] == ["stopped after epoch 1"] * 3
-    training._stop.clear()
+    training.engine._stop.clear()
     again = together(*(partial(saved, tmp_path, seed, **options) for seed in range(3)))
     assert furthest([state for state, _, _ in again], expected) == 0
     elsewise = final(*(partial(work, seed=s, optimizer="adam", lr=0.04) for s in range(3)))
@@ -743,7 +743,7 @@ def test_a_stack_goes_on_from_what_the_plain_engine_saved(tmp_path):
     options = {"pauses": range(EPOCHS + 1), "optimizer": "adam"}
     with pytest.raises(Stopped, match="stopped after epoch 2"):
         saved(tmp_path, 0, body=stop_at(2), **options)
-    training._stop.clear()
+    training.engine._stop.clear()
     (state, _, rows), _ = together(
         partial(saved, tmp_path, 0, **options), partial(saved, tmp_path, 1, **options)
     )

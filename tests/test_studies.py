@@ -498,7 +498,7 @@ def test_a_run_that_averages_goes_on_from_its_checkpoint_bit_for_bit(tmp_path, m
     monkeypatch.setenv("NCLIB_CHECKPOINT_SECONDS", "0")
     params = replace(SHORT, averaged=True)
     whole, _ = rows_of("mnist1d", params, tmp_path / "whole")
-    original = training.Training.check
+    original = training.engine.Training.check
 
     def stop_at_3(self, loss, epoch):
         if epoch == 4:
@@ -506,7 +506,7 @@ def test_a_run_that_averages_goes_on_from_its_checkpoint_bit_for_bit(tmp_path, m
         original(self, loss, epoch)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(training.Training, "check", stop_at_3)
+        patch.setattr(training.engine.Training, "check", stop_at_3)
         rows_of("mnist1d", params, tmp_path / "cut")
     again, _ = rows_of("mnist1d", params, tmp_path / "cut")
     pd.testing.assert_frame_equal(whole, again, check_exact=True)

@@ -14,9 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nclib import training
 from nclib.stacking.network import StackedNetwork, StackedOptimizer
-from nclib.training import Stopped, Training
+from nclib.training.engine import ENGINE, Stopped, Training
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ class _Worker(threading.Thread):
     def run(self) -> None:
         self._go.acquire()
         # What is trained in the middle of another training does not wait for the stack of that one.
-        training.ENGINE.set(
+        ENGINE.set(
             lambda request: self._epochs(request) if self.training is None and takes(request) else None
         )
         try:
