@@ -8,7 +8,7 @@ from importlib import import_module
 __version__ = "0.1.0"
 
 _EXPORTS = {
-    "measure_features": "nclib.metrics.nc",
+    "measure_features": "nclib.metrics.features",
     "measure_model": "nclib.own.measuring",
     "Trajectory": "nclib.own.trajectory",
     "ClassStats": "nclib.stats",
