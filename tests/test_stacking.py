@@ -18,7 +18,9 @@ from nclib.models.initialise import torch_default
 from nclib.models.mnist1d import ResidualBlock1D
 from nclib.models.network import Network, SpatialMean
 from nclib.stacking import side_by_side
-from nclib.stacking.layers import Flat, RunningStatistics, stacked
+from nclib.stacking.assembly import stacked
+from nclib.stacking.batch_norm import RunningStatistics
+from nclib.stacking.flat import Flat
 from nclib.stacking.network import StackedNetwork, StackedOptimizer
 from nclib.studies import mnist1d, representations, smoke
 from nclib.training import Checkpoint, Diverged, Stopped, make_optimizer, train

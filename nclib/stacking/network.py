@@ -6,7 +6,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from nclib.stacking.layers import Flat, RunningStatistics, stacked
+from nclib.stacking.assembly import stacked
+from nclib.stacking.batch_norm import RunningStatistics
+from nclib.stacking.flat import Flat
 
 
 class StackedNetwork:
