@@ -4,6 +4,7 @@ Names are exported lazily, so that `import nclib.claims` or `nclib.plots` loads 
 """
 
 from importlib import import_module
+from pkgutil import iter_modules
 
 __version__ = "0.1.0"
 
@@ -15,20 +16,7 @@ _EXPORTS = {
     "cka": "nclib.metrics.cka",
     "simplex_etf": "nclib.geometry",
 }
-_SUBPACKAGES = {
-    "claims",
-    "classification",
-    "data",
-    "geometry",
-    "measure",
-    "metrics",
-    "models",
-    "notebooks",
-    "own",
-    "plots",
-    "runs",
-}
-_SUBPACKAGES |= {"stats", "studies", "tables", "theory", "training"}
+_MODULES = {module.name for module in iter_modules(__path__)}
 
 __all__ = sorted(_EXPORTS)
 
@@ -36,10 +24,10 @@ __all__ = sorted(_EXPORTS)
 def __getattr__(name: str) -> object:
     if name in _EXPORTS:
         return getattr(import_module(_EXPORTS[name]), name)
-    if name in _SUBPACKAGES:
+    if name in _MODULES:
         return import_module(f"nclib.{name}")
     raise AttributeError(f"module 'nclib' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_EXPORTS, *_SUBPACKAGES])
+    return sorted([*globals(), *_EXPORTS, *_MODULES])

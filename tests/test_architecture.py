@@ -250,6 +250,14 @@ def python(code: str) -> str:
     return done.stdout
 
 
+def test_every_name_that_the_package_shows_can_be_had():
+    assert {"measure_features", "training", "stats"} <= set(dir(nclib))
+    for name in dir(nclib):
+        getattr(nclib, name)
+    with pytest.raises(AttributeError, match="no attribute 'classification'"):
+        nclib.classification  # noqa: B018
+
+
 def test_claims_plots_and_the_package_itself_load_no_torch():
     code = "import sys, nclib, nclib.tables, nclib.runs, nclib.claims, nclib.plots; print('torch' in sys.modules)"
     assert python(code).strip() == "False"
