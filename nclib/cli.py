@@ -83,7 +83,12 @@ def _parser() -> argparse.ArgumentParser:
         "status", _status, "per grid, and per study and profile: recorded, running, failed, missing, stale"
     )
 
-    sub = command("gc", _gc, "remove what nothing refers to from the results, after asking")
+    sub = command("gc", _gc, "remove what is left over in the results, after asking")
+    sub.add_argument(
+        "--unnamed",
+        action="store_true",
+        help="remove runs that no grid or notebook names, too, finished or not",
+    )
     sub.add_argument("--yes", action="store_true", help="do not ask")
 
     sub = command("data", _data, "list, fetch or verify the data")
@@ -263,12 +268,11 @@ def _everything_named() -> list:
 def _gc(arguments: argparse.Namespace) -> int:
     from nclib import studies, upkeep
 
-    wanted = {study: set() for study in studies.STUDIES}
-    for _, study, cells in _everything_named():
-        wanted[study] |= {studies.key(study, params) for params in cells}
+    named = _everything_named() if arguments.unnamed else ()
     found = upkeep.killed_writes()
-    for study, keys in wanted.items():
-        found += upkeep.leftovers(study, keys)
+    for study in studies.STUDIES:
+        keys = {studies.key(study, params) for _, of, cells in named if of == study for params in cells}
+        found += upkeep.leftovers(study, keys if arguments.unnamed else None)
     if not found:
         print("nothing to remove")
         return 0

@@ -57,12 +57,12 @@ class Leftover:
         return True
 
 
-def leftovers(study: str, wanted: Collection[str]) -> list[Leftover]:
+def leftovers(study: str, wanted: Collection[str] | None = None) -> list[Leftover]:
     """What can go of a study's results; `wanted` holds the keys of all runs that a grid or notebook names.
 
-    Nothing of a run that is being made. A fresh record goes when it is published, or when nothing names it; a
-    checkpoint or a note of failure when its run is recorded, or when nothing names it; what a kill or a
-    damaged file has left, always. What is none of these is somebody's own, and stays.
+    Nothing of a run that is being made. A fresh record goes when it is published, a checkpoint or a note of
+    failure when its run is recorded, and what a kill or a damaged file has left, always. With `wanted`, so does
+    whatever is of a run that nothing names. What is none of these is somebody's own, and stays.
     """
     base, index, now = runs.results() / study, runs.published_index(study), runs.generation(study)
     found: list[Leftover] = []
@@ -80,7 +80,7 @@ def leftovers(study: str, wanted: Collection[str]) -> list[Leftover]:
             why = "of a run that is recorded since"
         elif kind == "" and key in index and index[key][0]["provenance"]["generation"] == now:
             why = "a copy of a published record"
-        elif key not in wanted:
+        elif wanted is not None and key not in wanted:
             why = "of a run that no grid or notebook names"
         else:
             continue

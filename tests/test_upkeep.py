@@ -201,6 +201,9 @@ def test_a_fresh_record_goes_when_it_is_published_or_named_by_nothing(base):
         key(1): "a copy of a published record",
         key(3): "of a run that no grid or notebook names",
     }
+    assert names(upkeep.leftovers(STUDY)) == sorted([key(0), key(1)]), (
+        "what nothing names may be somebody's own"
+    )
     for leftover in found:
         assert leftover.remove()
     assert left(base) == [key(2)]
@@ -213,6 +216,7 @@ def test_what_an_unfinished_run_has_left_goes_when_it_is_recorded_or_named_by_no
         make(0, fails)
     name = f"{key(0)}.{kind}"
     assert name not in names(upkeep.leftovers(STUDY, wanted={key(0)})), "its checkpoint is still of use"
+    assert name not in names(upkeep.leftovers(STUDY)), "and so it is where a run is somebody's own"
     found = {leftover.path.name: leftover.why for leftover in upkeep.leftovers(STUDY, wanted=())}
     assert found[name] == "of a run that no grid or notebook names"
     (base / name).rename(base / "kept")
@@ -327,7 +331,7 @@ def wanted(base):
 
 
 def test_gc_says_so_when_there_is_nothing_to_remove(base, gc, monkeypatch, tmp_path):
-    assert gc() == "nothing to remove\n"
+    assert gc("--unnamed") == "nothing to remove\n"
     monkeypatch.setenv("NCLIB_RESULTS", str(tmp_path / "not" / "there"))
     assert gc("--yes") == "nothing to remove\n"
 
@@ -335,7 +339,7 @@ def test_gc_says_so_when_there_is_nothing_to_remove(base, gc, monkeypatch, tmp_p
 @pytest.mark.parametrize("typed", [None, "n\n", "\n", "", "yess\n"])
 def test_gc_removes_nothing_unless_somebody_agrees(base, gc, wanted, typed):
     before = left(base)
-    said = gc(typed=typed)
+    said = gc("--unnamed", typed=typed)
     assert f"{STUDY}/{key(0)}: of a run that no grid or notebook names\n" in said
     assert said.endswith("nothing was removed of 1 (0.0 MB); --yes removes without asking\n")
     assert ("remove these 1 (0.0 MB)? [y/N]" in said) == (typed is not None)
@@ -344,16 +348,23 @@ def test_gc_removes_nothing_unless_somebody_agrees(base, gc, wanted, typed):
 
 @pytest.mark.parametrize(("options", "typed"), [(("--yes",), None), ((), "y\n"), ((), " YES \n")])
 def test_gc_removes_what_it_listed_and_keeps_what_is_named(base, gc, wanted, options, typed):
-    said = gc(*options, typed=typed)
+    said = gc("--unnamed", *options, typed=typed)
     assert said.endswith("removed 1 of 1 (0.0 MB)\n")
     assert left(base) == wanted
-    assert gc() == "nothing to remove\n"
+    assert gc("--unnamed") == "nothing to remove\n"
+
+
+def test_gc_removes_a_run_that_nothing_names_only_when_told(base, gc, wanted):
+    assert gc("--yes") == "nothing to remove\n"
+    assert runs.is_recorded(STUDY, key(0))
+    assert gc("--unnamed", "--yes").endswith("removed 1 of 1 (0.0 MB)\n")
+    assert not runs.is_recorded(STUDY, key(0))
 
 
 def test_gc_leaves_a_run_that_is_being_made(base, gc, elsewhere):
     (base / f"{key(0)}.12345678.damaged").mkdir()
     before = left(base)
-    assert gc("--yes") == "nothing to remove\n"
+    assert gc("--unnamed", "--yes") == "nothing to remove\n"
     assert left(base) == before
 
 
@@ -366,6 +377,6 @@ def test_gc_says_what_it_left_because_its_run_had_begun_meanwhile(base, gc, want
 
     monkeypatch.setattr(cli, "_agreed", while_asking)
     with ExitStack() as stack:
-        said = gc(typed="y\n")
+        said = gc("--unnamed", typed="y\n")
     assert f"{STUDY}/{key(0)}: its run is being made by now, and was left\nremoved 0 of 1" in said
     assert runs.is_recorded(STUDY, key(0))
