@@ -129,6 +129,7 @@ def _lock_file(study: str, run_key: str) -> Path:
 def lock(study: str, run_key: str) -> Iterator[None]:
     """Held by whoever makes a run, or removes what is left of one. Raises Busy when it is held."""
     path = _lock_file(study, run_key)
+    patience = time.monotonic() + 0.1
     while True:
         handle = path.open("w")
         try:
@@ -136,6 +137,9 @@ def lock(study: str, run_key: str) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             handle.close()
+            if time.monotonic() < patience:  # whoever asks `is_running` holds it for a moment
+                time.sleep(0.01)
+                continue
             raise Busy(f"{study} {run_key} is being recorded by another process: wait for it") from None
         # Its last holder may have removed the file between our opening and locking it.
         with contextlib.suppress(FileNotFoundError):

@@ -1,9 +1,11 @@
 """The run store: found by parameters, written whole or not at all, never made twice, never read when damaged."""
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
+import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -205,6 +207,25 @@ def test_a_run_that_is_being_made_is_not_made_twice(store):
     assert not recording.is_running("study", key)
     assert upkeep.unfinished("study") == {}
     assert make().key == key
+
+
+def test_a_look_at_whether_a_run_is_being_made_never_keeps_it_from_being_made(store):
+    (store / "results" / "study").mkdir(parents=True)
+    left = recording._lock_file("study", "key")
+    left.touch()  # by a kill
+    with left.open() as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        looked = threading.Timer(0.03, lambda: fcntl.flock(handle, fcntl.LOCK_UN))
+        looked.start()
+        with recording.lock("study", "key"):
+            assert recording.is_running("study", "key")
+        looked.join()
+    # Control: one who keeps it.
+    left.touch()
+    with left.open() as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        with pytest.raises(recording.Busy), recording.lock("study", "key"):
+            pass
 
 
 def test_a_run_finished_by_another_process_meanwhile_is_taken_and_leaves_nothing_begun(store, monkeypatch):
