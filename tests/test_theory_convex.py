@@ -49,6 +49,16 @@ def test_balanced_factors_and_only_they_attain_the_partner(rank, d):
     assert value > partner + 1e-5
 
 
+@pytest.mark.parametrize("lambda_b", [0.0, 0.1, 2.0])
+def test_balanced_factors_attain_the_partner_beside_any_bias(lambda_b):
+    W, H = convex.balanced_factors(normal(12, 4), 5, **DECAYS)
+    partner, value = partner_and_objective(W, H, normal(4, seed=1), lambda_b=lambda_b)
+    assert value == pytest.approx(partner, rel=1e-13)
+    # Control: a bias that is decayed otherwise.
+    other, _ = partner_and_objective(W, H, normal(4, seed=1), lambda_b=lambda_b + 0.01)
+    assert other > partner + 1e-3
+
+
 @pytest.mark.parametrize("scale", [1e-14, 1.0, 1e6])
 def test_factors_need_as_many_dimensions_as_the_logits_have_at_any_scale(scale):
     with pytest.raises(ValueError, match="Z has rank 4: it has no factors in d=3 dimensions"):

@@ -73,8 +73,9 @@ def test_bad_input_is_refused():
         critical_points.grouped(**SIX, groups=4, d=5)
     with pytest.raises(ValueError, match="needs d >= 2"):
         critical_points.grouped(**SIX, groups=3, d=1)
-    with pytest.raises(ValueError, match="only the origin is critical"):
-        critical_points.grouped(num_classes=6, per_class=2, lambda_W=1.0, lambda_H=1.0, groups=2, d=5)
+    for decay in (1.0, 1.01 / (6 * math.sqrt(2))):  # far beyond the threshold K t = 1, and just so
+        with pytest.raises(ValueError, match="only the origin is critical"):
+            critical_points.grouped(num_classes=6, per_class=2, lambda_W=decay, lambda_H=decay, groups=2, d=5)
 
 
 def test_the_hessian_is_symmetric_and_that_of_the_objective():

@@ -20,6 +20,12 @@ def test_the_mean_margin_is_the_mean_of_all_differences():
     torch.testing.assert_close(shifted, torch.stack(each), rtol=1e-12, atol=1e-13)
 
 
+def test_of_two_classes_the_mean_margin_is_the_margin():
+    Z = normal(8, 2)
+    expected = torch.where(labels([4, 4]) == 0, 1, -1) * (Z[:, 0] - Z[:, 1])
+    torch.testing.assert_close(margins.mean_margins(Z, labels([4, 4])), expected, rtol=1e-13, atol=1e-14)
+
+
 def test_no_sample_is_below_the_bound_and_only_even_wrong_logits_attain_it():
     Z = 3 * normal(12, 4)
     m, loss = margins.mean_margins(Z, Y), cross_entropy(Z, Y, reduction="none")
