@@ -4,6 +4,7 @@ import csv
 import io
 import json
 
+import pandas as pd
 import pytest
 
 from nclib import claims, runs
@@ -57,7 +58,14 @@ def test_every_source_has_a_name():
 
 def test_counts_add_up(verdicts):
     counts = board.counts(verdicts)
-    assert counts["claims"] == len(claims.ALL) == sum(n for name, n in counts.items() if name != "claims")
+    statuses = ("supported", "not_supported", "inconclusive")
+    assert counts["claims"] == len(claims.ALL) == sum(counts[status] for status in statuses)
+    unrecorded = {claim.id: claim.judge(pd.DataFrame()) for claim in claims.ALL}
+    every = dict.fromkeys(("claims", "inconclusive", "awaiting_runs"), len(claims.ALL))
+    assert board.counts(unrecorded) == every | {"supported": 0, "not_supported": 0}
+    assert sum(v.status == "inconclusive" and not v.awaits_runs for v in verdicts.values()) > 0, (
+        "some are findings"
+    )
 
 
 def test_a_headline_carries_the_number_or_says_why_there_is_none():
@@ -68,8 +76,18 @@ def test_a_headline_carries_the_number_or_says_why_there_is_none():
     }
     text = board.headline(decided, ids, "a", "it is {number} [{low}, {high}] in {n} seeds")
     assert text == "1 of 2 claims are supported; it is 0.123 [0.1, 0.2] in 3 seeds."
-    open_question = decided | {"a": Verdict("inconclusive", reason="nothing recorded yet")}
-    assert "undecided (nothing recorded yet)" in board.headline(open_question, ids, "a", "{number}")
+    open_question = decided | {"a": Verdict("inconclusive", reason="runs diverged")}
+    text = board.headline(open_question, ids, "a", "{number}")
+    assert text == "0 of 2 claims are supported, 1 undecided; the central one is undecided (runs diverged)."
+    unrecorded = decided | {"b": Verdict("inconclusive", reason="nothing recorded yet", awaits_runs=True)}
+    text = board.headline(unrecorded, ids, "a", "it is {number}")
+    assert text == "1 of 2 claims are supported, 1 awaiting runs; it is 0.123."
+
+
+def test_a_verdict_that_awaits_runs_says_so():
+    claim, undecided = claims.ALL[0], Verdict("inconclusive", 1.0, 0.5, 1.5, 3)
+    assert "awaits runs" in board.html([claim], {claim.id: claim.judge(pd.DataFrame())})
+    assert "awaits runs" not in board.html([claim], {claim.id: undecided})
 
 
 def test_html_is_escaped():

@@ -23,6 +23,7 @@ from nclib.claims.verdict import (
     bootstrap_over_seeds,
     by_seed,
     every_run,
+    evidence,
     final_epoch,
     judged,
     mean_over_seeds,
@@ -1726,10 +1727,12 @@ def test_values_by_seed_refuse_a_seed_that_stands_twice():
 def test_missing_evidence_is_a_verdict_and_an_error_is_an_error():
     def judge(table):
         """What it judges."""
-        raise Missing("no runs") if table.empty else KeyError("width")
+        raise Missing("it diverged") if table.empty else KeyError("width")
 
     wrapped = judged(judge)
-    assert wrapped(pd.DataFrame()) == Verdict("inconclusive", reason="no runs")
+    assert wrapped(pd.DataFrame()) == Verdict("inconclusive", reason="it diverged")
+    without_runs = judged(evidence)(pd.DataFrame())
+    assert without_runs == Verdict("inconclusive", reason="nothing recorded yet", awaits_runs=True)
     assert wrapped.__doc__ == "What it judges."
     with pytest.raises(KeyError):
         wrapped(pd.DataFrame({"a": [1]}))

@@ -48,7 +48,8 @@ def sentences(values: dict[str, str], alt: str) -> str:
     lines = [
         f"**{values['count_claims']} published claims about neural collapse, judged by machine: "
         f"{values['count_supported']} supported, {values['count_not_supported']} not supported, "
-        f"{values['count_inconclusive']} inconclusive** at the scale that is recorded here.",
+        f"{values['count_inconclusive']} inconclusive** at the scale that is recorded here, "
+        f"{values['count_awaiting_runs']} of these for want of runs.",
         "",
         *(f"- **{title}**: {values[f'headline_{key}']}" for key, title in STUDIES.items()),
         "",

@@ -36,6 +36,7 @@ def frame(claims: Iterable[Claim], verdicts: Mapping[str, Verdict]) -> pd.DataFr
                 "id": claim.id, "source": claim.source, "place": claim.place, "statement": claim.statement,
                 "measure": claim.measure, "predicate": claim.predicate, "published": claim.published,
                 "verdict": v.status, "number": v.number, "low": v.low, "high": v.high, "n": v.n, "reason": v.reason,
+                "awaits_runs": v.awaits_runs,
                 "study": claim.study, "registered": claim.registered, "page": claim.page,
             }
         )  # fmt: skip
@@ -49,9 +50,10 @@ def as_json(frame: pd.DataFrame) -> str:
 
 
 def counts(verdicts: Mapping[str, Verdict]) -> dict[str, int]:
-    """How many claims there are, and how many have each verdict."""
+    """How many claims there are, how many have each verdict, and how many await runs, being inconclusive."""
     statuses = [v.status for v in verdicts.values()]
-    return {"claims": len(statuses)} | {s.replace(" ", "_"): statuses.count(s) for s in _MARKS}
+    found = {"claims": len(statuses)} | {s.replace(" ", "_"): statuses.count(s) for s in _MARKS}
+    return found | {"awaiting_runs": sum(v.awaits_runs for v in verdicts.values())}
 
 
 def html(claims: Iterable[Claim], verdicts: Mapping[str, Verdict]) -> str:
@@ -68,6 +70,7 @@ def _row(claim: Claim, v: Verdict) -> str:
         if v.number is None
         else f"<b>{show(v.number)}</b> [{show(v.low)}, {show(v.high)}], n = {v.n}"
     )
+    waits = "<br><small>awaits runs</small>" if v.awaits_runs else ""
     late = "" if claim.registered == "before" else " Registered after runs of its kind existed."
     origin = f"{escape(SOURCES[claim.source])}, {escape(claim.place)}"
     cells = (
@@ -76,7 +79,7 @@ def _row(claim: Claim, v: Verdict) -> str:
         ("Published", escape(claim.published) or "–"),
         ("Measured here", f"{measured}<br><small>{escape(claim.measure)}</small>"),
         ("Condition", escape(claim.predicate) + late),
-        ("Verdict", f'<span class="verdict verdict-{status}">{_MARKS[v.status]} {v.status}</span>'),
+        ("Verdict", f'<span class="verdict verdict-{status}">{_MARKS[v.status]} {v.status}</span>{waits}'),
     )  # fmt: skip
     return f'<tr id="{claim.id}">' + "".join(f'<td data-label="{h}">{c}</td>' for h, c in cells) + "</tr>"
 
@@ -131,9 +134,12 @@ def headline(verdicts: Mapping[str, Verdict], ids: Iterable[str], key_claim: str
     """
     group = [verdicts[name] for name in ids]
     standing = sum(v.status == "supported" for v in group)
-    undecided = sum(v.status == "inconclusive" for v in group)
-    text = f"{standing} of {len(group)} claims are supported" + (
-        f", {undecided} undecided" if undecided else ""
+    waiting = sum(v.awaits_runs for v in group)
+    undecided = sum(v.status == "inconclusive" for v in group) - waiting
+    text = (
+        f"{standing} of {len(group)} claims are supported"
+        + (f", {undecided} undecided" if undecided else "")
+        + (f", {waiting} awaiting runs" if waiting else "")
     )
     v = verdicts[key_claim]
     if v.number is None:

@@ -8,6 +8,7 @@ from nclib.claims.verdict import (
     MIN_SEEDS,
     Claim,
     Missing,
+    Unrecorded,
     Verdict,
     by_seed,
     evidence,
@@ -50,7 +51,7 @@ def main_runs(*scales: dict[str, object], **what: object) -> Runs:
     """The runs at the first of these scales at which three seeds are recorded; Missing where none has them."""
 
     def runs(table: pd.DataFrame) -> pd.DataFrame:
-        reason = Missing("nothing recorded yet")
+        reason: Missing = Unrecorded("nothing recorded yet")
         for scale in scales:
             try:
                 rows = evidence(table, **PROTOCOL | scale | what)
@@ -60,7 +61,7 @@ def main_runs(*scales: dict[str, object], **what: object) -> Runs:
             seeds = rows.seed.nunique()
             if seeds >= MIN_SEEDS:
                 return rows
-            reason = Missing(f"{seeds} of at least {MIN_SEEDS} seeds recorded")
+            reason = Unrecorded(f"{seeds} of at least {MIN_SEEDS} seeds recorded")
         raise reason
 
     return runs

@@ -31,6 +31,8 @@ class Verdict:
     """How many seeds (or runs) the number rests on."""
     reason: str = ""
     """Why it is inconclusive, or why there is no number."""
+    awaits_runs: bool = False
+    """Whether it is inconclusive because runs are not recorded yet; any other reason is a finding."""
 
     def __str__(self) -> str:
         if self.number is None:
@@ -69,6 +71,10 @@ class Missing(Exception):
     """The table lacks what a claim needs; carries the reason for an inconclusive verdict."""
 
 
+class Unrecorded(Missing):
+    """What it lacks are runs that nobody has recorded yet."""
+
+
 def judged(judge: Callable[[pd.DataFrame], Verdict]) -> Callable[[pd.DataFrame], Verdict]:
     """A judge whose missing evidence becomes an inconclusive verdict instead of an error."""
 
@@ -76,21 +82,21 @@ def judged(judge: Callable[[pd.DataFrame], Verdict]) -> Callable[[pd.DataFrame],
         try:
             return judge(table)
         except Missing as missing:
-            return Verdict("inconclusive", reason=str(missing))
+            return Verdict("inconclusive", reason=str(missing), awaits_runs=isinstance(missing, Unrecorded))
 
     wrapped.__doc__ = judge.__doc__
     return wrapped
 
 
 def evidence(table: pd.DataFrame, **where: object) -> pd.DataFrame:
-    """The rows a claim rests on; Missing when there are none."""
+    """The rows a claim rests on; Unrecorded when there are none."""
     if table.empty:
-        raise Missing("nothing recorded yet")
+        raise Unrecorded("nothing recorded yet")
     rows = table
     for name, value in where.items():
         rows = select(rows, **{name: value})
         if rows.empty:
-            raise Missing(f"no such run with {name} = {value} recorded yet")
+            raise Unrecorded(f"no such run with {name} = {value} recorded yet")
     return rows
 
 
@@ -163,9 +169,7 @@ def mean_over_seeds(
         raise ValueError("a predicate needs a threshold: below, above or both")
     values = values.astype(float)
     if len(values) < MIN_SEEDS:
-        return Verdict(
-            "inconclusive", n=len(values), reason=f"{len(values)} of at least {MIN_SEEDS} seeds recorded"
-        )
+        return _too_few(len(values), "seeds")
     if not values.map(math.isfinite).all() or (ratio and (values <= 0).any()):
         return Verdict("inconclusive", n=len(values), reason="a seed's value is not a usable number")
     x = values.map(math.log) if ratio else values
@@ -195,7 +199,7 @@ def bootstrap_over_seeds(
     resamples. Verdicts as in `mean_over_seeds`.
     """
     if n < MIN_SEEDS:
-        return Verdict("inconclusive", n=n, reason=f"{n} of at least {MIN_SEEDS} seeds recorded")
+        return _too_few(n, "seeds")
     if n <= EXACT_UP_TO:
         samples = [*itertools.combinations_with_replacement(range(n), n)]
         weights = [math.factorial(n) / math.prod(map(math.factorial, Counter(s).values())) for s in samples]
@@ -221,15 +225,19 @@ def every_run(values: pd.Series, *, below: float | None = None, above: float | N
     if below is None and above is None:
         raise ValueError("a predicate needs a threshold: below, above or both")
     if len(values) < MIN_SEEDS:
-        return Verdict(
-            "inconclusive", n=len(values), reason=f"{len(values)} of at least {MIN_SEEDS} runs recorded"
-        )
+        return _too_few(len(values), "runs")
     if not values.map(math.isfinite).all():
         return Verdict("inconclusive", n=len(values), reason="a run's value is not a finite number")
     low, high = float(values.min()), float(values.max())
     holds = (below is None or high < below) and (above is None or low > above)
     worst = high if below is not None else low
     return Verdict("supported" if holds else "not supported", worst, low, high, len(values))
+
+
+def _too_few(n: int, what: str) -> Verdict:
+    return Verdict(
+        "inconclusive", n=n, reason=f"{n} of at least {MIN_SEEDS} {what} recorded", awaits_runs=True
+    )
 
 
 def _against(

@@ -7,7 +7,17 @@ import pandas as pd
 from nclib.claims.terminal_phase import NOISY, at_end, varied
 from nclib.claims.terminal_phase import claim as _on_images
 from nclib.claims.theorems import theorem
-from nclib.claims.verdict import Claim, Missing, Verdict, every_run, evidence, final_epoch, judged, per_run
+from nclib.claims.verdict import (
+    Claim,
+    Missing,
+    Unrecorded,
+    Verdict,
+    every_run,
+    evidence,
+    final_epoch,
+    judged,
+    per_run,
+)
 
 ALL_OF = {"split": "train", "labels": "clean", "layer": "all"}
 FEATURES = {"split": "train", "labels": "clean", "layer": "features"}
@@ -30,11 +40,11 @@ def _runs(table: pd.DataFrame, beyond: bool = False) -> pd.DataFrame:
     """Runs on the asked side of the collapse threshold, below it of every optimiser."""
     rows = _side(table, beyond)
     if rows.empty:
-        raise Missing(f"no runs {'beyond' if beyond else 'below'} the collapse threshold")
+        raise Unrecorded(f"no runs {'beyond' if beyond else 'below'} the collapse threshold")
     if not beyond:
         absent = [name for name in OPTIMIZERS if rows[rows.optimizer == name].run.nunique() < 3]
         if absent:
-            raise Missing(f"fewer than 3 runs of {', '.join(absent)}")
+            raise Unrecorded(f"fewer than 3 runs of {', '.join(absent)}")
     return rows
 
 
@@ -70,7 +80,7 @@ def _with_room(table: pd.DataFrame) -> pd.DataFrame:
     """Runs from many starts to which both theorems apply: below the threshold, and d > K."""
     rows = evidence(_side(table))
     if rows.seed.nunique() < 3:
-        raise Missing(f"{rows.seed.nunique()} of at least 3 seeds recorded")
+        raise Unrecorded(f"{rows.seed.nunique()} of at least 3 seeds recorded")
     return rows
 
 
@@ -80,7 +90,7 @@ def _every_start(table: pd.DataFrame) -> Verdict:
     starts = rows.groupby("run")[["method", "restarts"]].first().groupby("method").restarts.sum()
     absent = [name for name in METHODS if starts.get(name, 0) < STARTS]
     if absent:
-        raise Missing(f"fewer than {STARTS} starts of {', '.join(absent)}")
+        raise Unrecorded(f"fewer than {STARTS} starts of {', '.join(absent)}")
     return every_run(per_run(rows, "objective_gap_max", final_epoch(rows), **RESTARTS), below=1e-6)
 
 

@@ -3,7 +3,16 @@
 import pandas as pd
 
 from nclib.claims.terminal_phase import NOISY, TRAIN, Runs, against
-from nclib.claims.verdict import Claim, Missing, Verdict, final_epoch, judged, mean_over_seeds, per_run
+from nclib.claims.verdict import (
+    Claim,
+    Missing,
+    Unrecorded,
+    Verdict,
+    final_epoch,
+    judged,
+    mean_over_seeds,
+    per_run,
+)
 from nclib.claims.zhu2021_networks import COLLAPSED, PLACES, claim_at, collapse_at_end
 
 WIDTHS = {"fashion-mnist": (2, 4, 8, 16), "mnist1d": (8, 16, 32, 64, 128, 256)}
@@ -30,7 +39,7 @@ def _collapse_where_memorised(runs: Runs, widths: tuple[int, ...]):
     def judge(table: pd.DataFrame) -> Verdict:
         rows = runs(table)
         if absent := sorted(set(widths) - set(rows.width)):
-            raise Missing(f"no runs of width {', '.join(map(str, absent))} recorded yet")
+            raise Unrecorded(f"no runs of width {', '.join(map(str, absent))} recorded yet")
         memorised = _memorised(rows)
         if memorised.all() or not memorised.any():
             raise Missing("the widths are all on one side: every network memorises, or none")

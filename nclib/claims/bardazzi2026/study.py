@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import pandas as pd
 
-from nclib.claims.verdict import MIN_SEEDS, Claim, Missing, evidence, final_epoch, per_run
+from nclib.claims.verdict import MIN_SEEDS, Claim, Missing, Unrecorded, evidence, final_epoch, per_run
 from nclib.tables import select
 
 EPOCHS = 300
@@ -36,7 +36,7 @@ def judged_runs(table: pd.DataFrame, **where: object) -> pd.DataFrame:
     rows = evidence(table, **where)
     rows = rows[rows.noise_seed == rows.seed]  # runs that vary them apart are another question
     if rows.empty:
-        raise Missing("every such run draws its label noise from a seed of its own")
+        raise Unrecorded("every such run draws its label noise from a seed of its own")
     return rows
 
 
@@ -44,17 +44,17 @@ def in_full(rows: pd.DataFrame, axes: list[str], wanted: int) -> pd.DataFrame:
     """The rows, if all `wanted` combinations of `axes` are there with the same seeds, at least three; else Missing."""
     cells = rows.drop_duplicates("run").groupby(axes).seed.apply(frozenset)
     if len(cells) < wanted:
-        raise Missing(f"{len(cells)} of {wanted} combinations of {', '.join(axes)} recorded")
+        raise Unrecorded(f"{len(cells)} of {wanted} combinations of {', '.join(axes)} recorded")
     if cells.nunique() > 1:
-        raise Missing("not every combination is recorded with the same seeds")
+        raise Unrecorded("not every combination is recorded with the same seeds")
     if len(cells.iloc[0]) < MIN_SEEDS:
-        raise Missing(f"{len(cells.iloc[0])} of at least {MIN_SEEDS} seeds recorded")
+        raise Unrecorded(f"{len(cells.iloc[0])} of at least {MIN_SEEDS} seeds recorded")
     return rows
 
 
 def longest(table: pd.DataFrame, runs_of: Callable[[pd.DataFrame, int], pd.DataFrame]) -> pd.DataFrame:
     """What `runs_of` finds at the first of `LENGTHS` that is recorded in full; Missing where none is."""
-    reason = Missing("nothing recorded yet")
+    reason: Missing = Unrecorded("nothing recorded yet")
     for epochs in LENGTHS:
         try:
             return runs_of(table, epochs)
