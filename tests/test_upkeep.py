@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from nclib import cli, publication, recording, runs, studies, upkeep
+from nclib import cli, commands, publication, recording, runs, studies, upkeep
 from nclib.studies import grids
 
 STUDY = "unconstrained"
@@ -293,7 +293,7 @@ def test_removing_what_is_gone_already_is_no_error(base):
 # nclib gc
 
 
-everything_named = cache(cli._everything_named)  # most of a second, and the same for all of these
+everything_named = cache(commands._everything_named)  # most of a second, and the same for all of these
 
 
 class Terminal(io.StringIO):
@@ -305,7 +305,7 @@ class Terminal(io.StringIO):
 def gc(capsys, monkeypatch):
     """`nclib gc` with this on its terminal, or on a stdin that is none; what it prints."""
 
-    monkeypatch.setattr(cli, "_everything_named", everything_named)
+    monkeypatch.setattr(commands, "_everything_named", everything_named)
 
     def run(*options, typed=None):
         monkeypatch.setattr(sys, "stdin", io.StringIO("y\n") if typed is None else Terminal(typed))
@@ -369,13 +369,13 @@ def test_gc_leaves_a_run_that_is_being_made(base, gc, elsewhere):
 
 
 def test_gc_says_what_it_left_because_its_run_had_begun_meanwhile(base, gc, wanted, monkeypatch):
-    agreed = cli._agreed
+    agreed = commands._agreed
 
     def while_asking(question):
         stack.enter_context(recording.lock(STUDY, key(0)))
         return agreed(question)
 
-    monkeypatch.setattr(cli, "_agreed", while_asking)
+    monkeypatch.setattr(commands, "_agreed", while_asking)
     with ExitStack() as stack:
         said = gc("--unnamed", typed="y\n")
     assert f"{STUDY}/{key(0)}: its run is being made by now, and was left\nremoved 0 of 1" in said
