@@ -7,7 +7,6 @@ import pandas as pd
 from nclib.claims.verdict import (
     MIN_SEEDS,
     Claim,
-    Missing,
     Unrecorded,
     Verdict,
     by_seed,
@@ -48,14 +47,14 @@ Runs = Callable[[pd.DataFrame], pd.DataFrame]
 
 
 def main_runs(*scales: dict[str, object], **what: object) -> Runs:
-    """The runs at the first of these scales at which three seeds are recorded; Missing where none has them."""
+    """The runs at the first of these scales at which three seeds are recorded; Unrecorded where none has them."""
 
     def runs(table: pd.DataFrame) -> pd.DataFrame:
-        reason: Missing = Unrecorded("nothing recorded yet")
+        reason = Unrecorded("nothing recorded yet")
         for scale in scales:
             try:
                 rows = evidence(table, **PROTOCOL | scale | what)
-            except Missing as missing:
+            except Unrecorded as missing:
                 reason = missing
                 continue
             seeds = rows.seed.nunique()
