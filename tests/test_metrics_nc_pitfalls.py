@@ -89,10 +89,11 @@ def test_pinv_form_is_blind_to_scatter_orthogonal_to_the_means_and_the_trace_rat
         assert_far_from_zero(values[name], 0.1)
 
 
-def test_means_that_coincide_are_undefined_and_not_merely_huge():
+@pytest.mark.parametrize("offset", [3, -3])
+def test_means_that_coincide_are_undefined_and_not_merely_huge(offset):
     H = normal(12, 6)
     scrambled = [H[torch.randperm(12, generator=generator(seed))] for seed in range(4)]
-    values = measure_features(torch.cat(scrambled) + 3, labels([12] * 4))  # equal means, up to rounding
+    values = measure_features(torch.cat(scrambled) + offset, labels([12] * 4))  # equal means, up to rounding
     assert values["sigma_b_rank"] == 0
     assert all(np.isnan(values[name]) for name in (*PINV, *TRACE))
     identical = measure_features(torch.ones(8, 3), labels([4] * 2))
