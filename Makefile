@@ -32,9 +32,9 @@ export JUPYTER_PREFER_ENV_PATH := 1
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 # One thread a process: sums come out in one order, and parallel tests do not fight over cores.
-test notebooks: export OMP_NUM_THREADS := 1
-test notebooks: export OPENBLAS_NUM_THREADS := 1
-test notebooks: export MKL_NUM_THREADS := 1
+test: export OMP_NUM_THREADS := 1
+test: export OPENBLAS_NUM_THREADS := 1
+test: export MKL_NUM_THREADS := 1
 
 help:  ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile

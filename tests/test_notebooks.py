@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -192,23 +193,45 @@ def test_every_notebook_executes_under_the_smoke_profile(path, tmp_path, monkeyp
         assert (runs.ROOT / "data" / "scoreboard.csv").read_bytes() == board
 
 
-def test_a_failing_notebook_leaves_no_output_and_says_why_in_one_line(tmp_path):
-    path = tmp_path / "{braces} in a name.ipynb"
-    cell = {
-        "cell_type": "code",
-        "source": "raise ValueError('the width is odd')",
-        "metadata": {},
-        "id": "a",
-        "outputs": [],
-    }
-    path.write_text(
-        json.dumps(
-            {"cells": [cell | {"execution_count": None}], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
-        )
-    )
+@pytest.fixture
+def one_cell(tmp_path):
+    """Write a notebook of one code cell."""
+
+    def write(source, name="one cell.ipynb"):
+        cell = {"cell_type": "code", "source": source, "metadata": {}, "id": "a", "outputs": []}
+        content = {
+            "cells": [cell | {"execution_count": None}],
+            "metadata": {},
+            "nbformat": 4,
+            "nbformat_minor": 5,
+        }
+        (tmp_path / name).write_text(json.dumps(content))
+        return tmp_path / name
+
+    return write
+
+
+def test_a_failing_notebook_leaves_no_output_and_says_why_in_one_line(one_cell, tmp_path):
+    path = one_cell("raise ValueError('the width is odd')", "{braces} in a name.ipynb")
     with pytest.raises(notebooks.ExecutionError, match=r"^the width is odd$"):
         notebooks.execute(path, {}, tmp_path / "out.ipynb")
     assert not (tmp_path / "out.ipynb").exists()
+
+
+@pytest.mark.parametrize("named", [None, "2"])
+def test_a_notebook_is_executed_on_one_thread_unless_the_environment_says_otherwise(
+    named, one_cell, tmp_path, monkeypatch
+):
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+    if named:
+        monkeypatch.setenv("OMP_NUM_THREADS", named)
+    path = one_cell("import os, torch\nprint(torch.get_num_threads(), os.environ['OMP_NUM_THREADS'])")
+    before = dict(os.environ)
+    notebooks.execute(path, {}, tmp_path / "out.ipynb")
+    (cell,) = json.loads((tmp_path / "out.ipynb").read_text())["cells"]
+    assert cell["outputs"][0]["text"] == [f"{named or 1} {named or 1}\n"]
+    assert dict(os.environ) == before
 
 
 def test_where_a_stream_was_cut_leaves_no_trace():

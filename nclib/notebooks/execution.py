@@ -1,8 +1,10 @@
 """Execution by papermill: a notebook is written in one piece, less what differs between two runs of it."""
 
 import json
+import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from nclib.notebooks.asking import FOLDER
@@ -16,11 +18,12 @@ class ExecutionError(Exception):
 def execute(notebook: Path, given: Mapping[str, object], output: Path, *, progress: bool = False) -> None:
     """Execute with papermill from the notebook's folder and write the result in one piece, run metadata stripped.
 
-    Raises ExecutionError, and writes nothing, when a cell fails.
+    On one thread, unless OMP_NUM_THREADS names another number. Raises ExecutionError, and writes nothing, when a
+    cell fails.
     """
     import papermill  # here, since recording needs neither papermill nor Jupyter
 
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, _one_thread():
         # papermill formats both paths as templates: braces in them must not reach it.
         source, target = Path(folder) / "in.ipynb", Path(folder) / "out.ipynb"
         source.write_text(notebook.read_text())
@@ -38,6 +41,22 @@ def execute(notebook: Path, given: Mapping[str, object], output: Path, *, progre
     _strip(finished)
     finished["metadata"]["nclib"] = stamp(finished)
     _write(finished, output)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """One thread for a kernel that is started within.
+
+    Sums come out in one order, and on a busy machine no thread waits for others at every small matrix.
+    """
+    if "OMP_NUM_THREADS" in os.environ:
+        yield
+        return
+    os.environ["OMP_NUM_THREADS"] = "1"
+    try:
+        yield
+    finally:
+        del os.environ["OMP_NUM_THREADS"]
 
 
 _PLAIN = {"ParameterError", "DataError", "RecordError", "ValueError"}
