@@ -151,7 +151,15 @@ def select(table: pd.DataFrame, **where: object) -> pd.DataFrame:
     """
     keep = pd.Series(True, index=table.index)
     for column, value in where.items():
-        if column not in table:
-            raise KeyError(f"the table has no column {column!r}; it has {', '.join(table.columns)}")
-        keep &= table[column].isin(value) if isinstance(value, list | tuple | set) else table[column] == value
+        keep &= matches(table, column, value)
     return table[keep]
+
+
+def matches(table: pd.DataFrame, column: str, value: object) -> pd.Series:
+    """Row by row, whether `column` has the given value (or one of a list of values).
+
+    Raises KeyError naming a column that is not there.
+    """
+    if column not in table:
+        raise KeyError(f"the table has no column {column!r}; it has {', '.join(table.columns)}")
+    return table[column].isin(value) if isinstance(value, list | tuple | set) else table[column] == value

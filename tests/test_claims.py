@@ -108,10 +108,11 @@ def paired(metric, these, those, where=TRAIN, other=None):
         for cells, place, mine in zip((these, those), wheres, (True, False), strict=True):
             for cell, v in zip(cells, values, strict=False):
                 given = NOISY if cell.label_noise else TRAIN
+                last = 75 if cell.epochs else 0
                 rows = {
-                    (*given, "error", 75): 0.1,
+                    (*given, "error", last): 0.1,
                     (*place, metric, 1): DECOY,
-                    (*place, metric, 75): v if mine else 1.0,
+                    (*place, metric, last): v if mine else 1.0,
                 }
                 recorded.append((cell, rows))
         return table(recorded)
@@ -151,6 +152,7 @@ def rises(metric, cells=CELLS["terminal_phase"]):
 
 ADAM, ADAMW = small(optimizer="adam", lr=1e-3), small(optimizer="adamw", lr=1e-3)
 MUCH, NONE = small(weight_decay=2e-3), small(weight_decay=0.0)
+UNTRAINED = CELLS["terminal_phase_initial"]
 
 
 def free(
@@ -807,6 +809,9 @@ CASES = {
         ended({(*WHOLE, "nc0_row_sum"): float}, ADAMW),
         "nc0_row_sum",
     ),
+    "zhao2026-sgd-nc1-left": Case(paired("nc1_pinv", small(), UNTRAINED), "nc1_pinv"),
+    "zhao2026-sgd-nc2-left": Case(paired("nc2_etf_weights", small(), UNTRAINED), "nc2_etf_weights"),
+    "zhao2026-sgd-nc3-left": Case(paired("nc3_frobenius", small(), UNTRAINED), "nc3_frobenius"),
     "zhao2026-adam-row-sum": Case(paired("nc0_row_sum", ADAM, small(), WHOLE), "nc0_row_sum"),
     "zhao2026-adamw-nc1": Case(paired("nc1_pinv", ADAMW, small()), "nc1_pinv"),
     "zhao2026-adamw-nc2": Case(paired("nc2_etf_weights", ADAMW, small()), "nc2_etf_weights"),

@@ -39,6 +39,27 @@ def test_pictures_are_kept_or_not_and_the_numbers_are_the_same(run):
     assert set(arrays) >= {"epochs", "means", "weights", "points_features", "feature_labels"}
 
 
+def test_a_run_without_epochs_measures_the_network_from_which_training_departs(run):
+    untrained, hardly, trained = (
+        run(**changes)[0] for changes in ({"epochs": 0}, {"epochs": 1, "lr": 1e-14}, {})
+    )
+    assert set(untrained.epoch) == {0}
+    of_the_classifier = ["nc0_row_sum", "nc2_etf_weights", "nc2_cos_dev_weights"]  # no batch norm moves these
+    first, same = (
+        tables.select(table, metric=of_the_classifier).set_index("metric").value.to_dict()
+        for table in (untrained, hardly)
+    )
+    assert len(first) == 3 and first == pytest.approx(same, rel=1e-9)
+
+    params = terminal_phase.Params(**SMALL)
+    images = terminal_phase.training_set(params)
+    network = terminal_phase.network(params, images).double().eval()
+    with torch.no_grad():
+        loss = torch.nn.functional.cross_entropy(network(images.x.double()), images.y)
+    assert by_epoch(untrained, "loss").tolist() == pytest.approx([float(loss)])
+    assert by_epoch(trained, "loss").iloc[-1] < 0.99 * float(loss)
+
+
 @pytest.mark.parametrize(
     ("classifier", "feature_dim", "d"),
     [("etf", 0, 16), ("etf", 10, 10), ("orthoplex", 0, 5), ("hypercube", 0, 4)],

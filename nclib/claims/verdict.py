@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from nclib.tables import select
+from nclib.tables import matches, select
 
 MIN_SEEDS = 3
 CONFIDENCE = 0.95
@@ -92,12 +92,12 @@ def evidence(table: pd.DataFrame, **where: object) -> pd.DataFrame:
     """The rows a claim rests on; Unrecorded when there are none."""
     if table.empty:
         raise Unrecorded("nothing recorded yet")
-    rows = table
+    keep = np.ones(len(table), dtype=bool)  # the rows are copied once, not once a clause
     for name, value in where.items():
-        rows = select(rows, **{name: value})
-        if rows.empty:
+        keep &= matches(table, name, value).to_numpy(dtype=bool)
+        if not keep.any():
             raise Unrecorded(f"no such run with {name} = {value} recorded yet")
-    return rows
+    return table[keep]
 
 
 def per_run(rows: pd.DataFrame, metric: str, at: pd.Series, **where: object) -> pd.Series:

@@ -28,12 +28,13 @@ def _adamw_collapses_less(table: pd.DataFrame) -> Verdict:
 
 _SGD, _ADAM, _ADAMW = varied(), varied(optimizer="adam", lr=1e-3), varied(optimizer="adamw", lr=1e-3)
 _NONE, _MUCH = varied(weight_decay=0.0), varied(weight_decay=2e-3)
+_UNTRAINED = varied(epochs=0)
 WHOLE = {"split": "none", "labels": "none", "layer": "all"}
 
 
 def _compared(
     name: str, statement: str, place: str, metric: str, runs: Runs, others: Runs, published: str, *,
-    above: float | None = None, below: float | None = None, what: str = "AdamW over SGD",
+    above: float | None = None, below: float | None = None, what: str = "AdamW over SGD", **more,
 ):  # fmt: skip
     threshold = {side: bound for side, bound in (("above", above), ("below", below)) if bound is not None}
     bound = (
@@ -45,6 +46,18 @@ def _compared(
     return _on_images(
         name, statement, place, f"{METRICS[metric]}, {what}, last epoch", bound,
         against(metric, runs, others, **where, **threshold), published, source="zhao2026", page="12_what_it_needs",
+        **more,
+    )  # fmt: skip
+
+
+def _left(measure: str, metric: str, left: float):
+    """What training leaves of a measure, which no constant factor of its formula changes: a factor of two at most
+    from the published share."""
+    return _compared(
+        f"sgd-{measure.lower()}-left",
+        f"Under SGD {measure} falls by {100 * (1 - left):.1f} % from its value before training.", _OPTIMISER, metric,
+        _SGD, _UNTRAINED, f"{left:g}", above=left / 2, below=2 * left, what="SGD over the same network before training",
+        registered="after",
     )  # fmt: skip
 
 
@@ -60,6 +73,9 @@ CLAIMS = (
         through("nc0_row_sum", _ADAMW, WHOLE, since=first_epoch, above=1), source="zhao2026",
         page="12_what_it_needs",
     ),
+    _left("NC1", "nc1_pinv", 0.007),
+    _left("NC2", "nc2_etf_weights", 0.370),
+    _left("NC3", "nc3_frobenius", 0.249),
     _compared(
         "adam-row-sum", "Under Adam the classifier's rows sum to zero less well than under SGD.", _OPTIMISER,
         "nc0_row_sum", _ADAM, _SGD, "0.34 / 2.1e-4", above=1, what="Adam over SGD",

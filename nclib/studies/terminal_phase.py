@@ -87,7 +87,7 @@ class Params(StudyParams):
     feature_decay: float = param(0.0, min=0, absent=0.0)
     schedule: str = param("step", choices=SCHEDULES)  # papyan2020: x0.1 at one third and two thirds
     batch_size: int = param(128, min=2)  # papyan2020; incomplete batches are skipped
-    epochs: int = param(75, min=1)  # ours; papyan2020 has 350
+    epochs: int = param(75, min=0)  # ours; papyan2020 has 350; 0: the network before training
     measurements: int = param(26, min=2)  # log-spaced epochs; papyan2020 has 50
     layer_measurements: int = param(6, min=2)  # of these, epochs at which every layer is measured
     # ours: of training only; measured in float32
@@ -182,7 +182,12 @@ def network(params: Params, train_set: Dataset) -> Network:
 
 
 def measured_epochs(params: Params) -> tuple[tuple[int, ...], set[int]]:
-    """All epochs that are measured, log-spaced, and those of them at which every layer is."""
+    """All epochs that are measured, log-spaced, and those of them at which every layer is.
+
+    Of a run without epochs, the network before training.
+    """
+    if params.epochs == 0:
+        return (0,), {0}
     pauses = log_spaced(params.epochs, params.measurements)
     steps = params.layer_measurements - 1
     return pauses, {pauses[round(i * (len(pauses) - 1) / steps)] for i in range(steps + 1)}
