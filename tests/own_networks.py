@@ -3,6 +3,7 @@
 import torch
 from samplers import generator, normal
 from torch import nn
+from torch.nn import functional as F
 from torch.utils.data import DataLoader, TensorDataset
 
 LABELS = torch.tensor([3, 7, 11])
@@ -27,11 +28,47 @@ class ConvNet(nn.Module):
         return self.fc(self.body(x))
 
 
-def trained_a_little(d=5):
+class CosineHead(nn.Linear):
+    """An nn.Linear by its class alone: it gives scaled cosines."""
+
+    def forward(self, input):
+        return 10 * F.linear(F.normalize(input), F.normalize(self.weight))
+
+
+class ScaledHead(nn.Linear):
+    """W h + b, of which the model is given half."""
+
+    def forward(self, input):
+        return super().forward(input) / 2
+
+
+class LowRankHead(nn.Linear):
+    """W h + b and a low-rank update, which its weight does not hold."""
+
+    def forward(self, input):
+        return super().forward(input) + 0.1 * input[:, :1]
+
+
+class TwoPartHead(nn.Linear):
+    """It gives more than a tensor."""
+
+    def forward(self, input):
+        return super().forward(input), input
+
+
+class OtherSteps(nn.Linear):
+    """W h + b in other steps than those of nn.Linear."""
+
+    def forward(self, input):
+        head, tail = (input[:, part] @ self.weight[:, part].mT for part in (slice(2), slice(2, None)))
+        return self.bias + tail + head
+
+
+def trained_a_little(d=5, kind=ConvNet):
     """A network in train mode whose running statistics are those of no batch."""
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        model = ConvNet(d).double()
+        model = kind(d).double()
         for scale in (1.0, 2.0, 0.5):
             model(scale * images()[0] + 1)
     return model

@@ -108,6 +108,25 @@ def test_checkpoints_give_a_line_each_in_order_of_epochs_and_the_whole_in_a_file
     assert losses.nunique() == 3, "every checkpoint has its own weights"
 
 
+@pytest.mark.parametrize(
+    ("name", "epoch"),
+    [
+        ("epoch=3-step=1250.ckpt", 3),
+        ("epoch=9-val_loss=0.12.ckpt", 9),
+        ("best2-Epoch_07-acc97.pt", 7),
+        ("run4-epoch-5.1.pt", 5),
+        ("EPOCH12_of_20.pt", 12),
+        ("epochs100_step20.pt", 20),
+        ("epoch_step=8.pt", 8),
+        ("resnet18-40.pt", 40),
+    ],
+)
+def test_the_epoch_is_the_number_after_epoch_or_else_the_last(capsys, folder, name, epoch):
+    torch.save(weights_of(2), folder / name)
+    _, line = printed(capsys, "mine:model_and_loader", "--checkpoints", name, *CLASSES)
+    assert line.split()[:2] == [str(epoch), "train"]
+
+
 def test_some_classes_and_the_classifier_can_be_named(capsys):
     lines = printed(
         capsys, "mine:model_and_loader", "--classes", "3:0,11:2", "--classifier", "fc", "--device", "cpu"

@@ -26,19 +26,27 @@ def classifier_named(model: nn.Module, named: nn.Module | str) -> nn.Linear:
 def last_classifier(model: nn.Module, /, *args: object, **kwargs: object) -> nn.Linear:
     """The last `nn.Linear` of `model.modules()` that a forward pass with these arguments calls.
 
-    Raises ValueError, with the names to choose from, when the forward pass calls none, or calls another one
-    last: then it is not clear which one the logits come from.
+    Raises ValueError, with the names to choose from, when the forward pass calls none, calls another one last, or
+    returns (n, C) of other columns than it has rows: then it is not clear which one the logits come from.
     """
     linear = _linear(model)
-    called = _called(model, linear, args, kwargs)
+    called, returned = _called(model, linear, args, kwargs)
     candidates = {name: m for name, m in linear.items() if any(m is c for c in called)}
     if not candidates:
         raise ValueError(f"the forward pass calls no nn.Linear of the model, which has {_listed(linear)}")
-    *_, last = candidates.values()
+    *_, (name, last) = candidates.items()
     if last is not called[-1]:
         raise ValueError(
             "which nn.Linear is the classifier is not clear, as the one called last is not the last of the "
             f"model's modules: name it with classifier=..., one of {_listed(candidates)}"
+        )
+    # Columns alone: a temperature, log_softmax or a second branch may follow a classifier, and change its values.
+    logits = getattr(returned, "logits", returned)  # Hugging Face's outputs
+    if isinstance(logits, Tensor) and logits.ndim == 2 and logits.shape[1] != len(last.weight):
+        raise ValueError(
+            f"the model returns {logits.shape[1]} columns, and the nn.Linear called last, {_listed({name: last})}, has "
+            f"{len(last.weight)} rows: name the one that gives the logits with classifier=..., one of "
+            f"{_listed(candidates)}; where none does, measure features alone with nclib.measure_features"
         )
     return last
 
@@ -54,16 +62,16 @@ def _linear(model: nn.Module) -> dict[str, nn.Linear]:
 
 def _called(
     model: nn.Module, linear: Mapping[str, nn.Linear], args: tuple, kwargs: Mapping[str, object]
-) -> list[nn.Module]:
-    """Those that one forward pass calls, in the order of the calls."""
+) -> tuple[list[nn.Module], object]:
+    """Those that one forward pass calls, in the order of the calls, and what it returns."""
     called: list[nn.Module] = []
     handles = [m.register_forward_pre_hook(lambda module, _: called.append(module)) for m in linear.values()]
     try:
-        model(*args, **kwargs)
+        returned = model(*args, **kwargs)
     finally:
         for handle in handles:
             handle.remove()
-    return called
+    return called, returned
 
 
 def _listed(modules: Mapping[str, nn.Linear]) -> str:
@@ -79,13 +87,15 @@ class Tap:
     Made by `tapped`, which removes the hook again.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, classifier: nn.Linear) -> None:
         self._model = model
+        self._classifier = classifier
         self._taken: list[Tensor] = []
 
     def take(self, _: nn.Module, args: tuple, kwargs: dict) -> None:
-        """The forward pre-hook: it keeps the classifier's input and changes nothing."""
-        self._taken.append(args[0] if args else kwargs["input"])
+        """The forward pre-hook: it keeps a copy of the classifier's input and changes nothing."""
+        # a copy, for the model may change the features in place once the classifier has seen them
+        self._taken.append((args[0] if args else kwargs["input"]).detach().clone())
 
     def features(self, /, *args: object, **kwargs: object) -> Float[Tensor, "n d"]:
         """The classifier's input for one batch, which the model is called with.
@@ -107,11 +117,53 @@ class Tap:
             )
         return H
 
+    def check(self, /, *args: object, **kwargs: object) -> None:
+        """One batch through the model, to see that the classifier gives W h + b, up to rounding.
+
+        Raises ValueError as `features` does, and when it gives anything else, as a layer of cosines does.
+        """
+        given: list[object] = []
+        # a copy, for what follows the classifier may work in place too
+        handle = self._classifier.register_forward_hook(
+            lambda _, __, output: given.append(output.clone() if isinstance(output, Tensor) else output)
+        )
+        try:
+            H = self.features(*args, **kwargs)
+        finally:
+            handle.remove()
+        if not _is_affine(self._classifier, H, given.pop()):
+            raise ValueError(
+                f"the classifier, a {type(self._classifier).__name__}, gives other logits than W h + b, so that error, "
+                "loss and all of its metrics would not be the model's: measure features alone with "
+                "nclib.measure_features(features, labels)"
+            )
+
+
+def _is_affine(classifier: nn.Linear, H: Float[Tensor, "n d"], output: object) -> bool:
+    """Whether |output - (W h + b)| <= max(1e-3, 8 eps) |W h + b| in Frobenius norm, or W h + b is not finite.
+
+    Computed as an nn.Linear does in the weights' precision, so that it agrees bit for bit, or nearly, in bfloat16
+    too. What is allowed is for classes that take other steps to the same, and 8 eps | |H| |W|^T | in float32 besides,
+    for sums whose terms cancel.
+    """
+    W, b = classifier.weight, classifier.bias
+    if not (isinstance(output, Tensor) and W.is_floating_point() and output.is_floating_point()):
+        return False
+    if output.shape != (len(H), len(W)) or H.shape[1:] != W.shape[1:]:
+        return False
+    linear, norm = nn.functional.linear, torch.linalg.vector_norm
+    expected = linear(H.to(W), W, None if b is None else b.to(W)).cpu().double()
+    eps = max(torch.finfo(dtype).eps for dtype in (H.dtype, W.dtype, output.dtype))
+    error = norm(output.cpu().double() - expected)
+    terms = norm(linear(H.to(W).float().abs(), W.float().abs()).cpu().double())
+    bound = max(1e-3, 8 * eps) * norm(expected) + 8 * torch.finfo(torch.float32).eps * terms
+    return bool(error <= bound) or not bool(expected.isfinite().all())
+
 
 @contextmanager
 def tapped(model: nn.Module, classifier: nn.Linear) -> Iterator[Tap]:
     """A `Tap` of the classifier's input; the hook is removed on leaving, after an error too."""
-    tap = Tap(model)
+    tap = Tap(model, classifier)
     handle = classifier.register_forward_pre_hook(tap.take, with_kwargs=True)
     try:
         yield tap

@@ -36,9 +36,9 @@ def measure(
     """Print the metrics of what MODULE:FUNCTION returns: as it is (epoch 0), or a line for each checkpoint.
 
     The function returns (model, loader), or (model, {"train": loader, ...}). A checkpoint is a state_dict, as
-    it is or under "state_dict", "model" or "model_state_dict"; its epoch is the last number in the file's
-    name. `unpack` names, as MODULE:FUNCTION too, what turns a batch of another form into (inputs, labels).
-    `output` gets the long table.
+    it is or under "state_dict", "model" or "model_state_dict"; its epoch is the number after "epoch" in the
+    file's name (`epoch=3-step=1250.ckpt`), or else the last number there. `unpack` names, as MODULE:FUNCTION too,
+    what turns a batch of another form into (inputs, labels). `output` gets the long table.
 
     Raises ValueError, in one line, for whatever is wrong with any of these; nothing is written then.
     """
@@ -146,7 +146,7 @@ def _by_epoch(pattern: str) -> dict[int, Path]:
         raise ValueError(f"no file matches {pattern}")
     found: dict[int, Path] = {}
     for path in paths:
-        numbers = re.findall(r"\d+", path.stem)
+        numbers = re.findall(r"epoch[=_-]?(\d+)", path.stem, re.IGNORECASE) or re.findall(r"\d+", path.stem)
         if not numbers:
             raise ValueError(f"{path.name} has no number in its name, which would be the epoch")
         epoch = int(numbers[-1])

@@ -33,13 +33,13 @@ def measure_model(
     `mean_feature_norm_squared` and those of `nclib.streams.shape_metrics`. Features (n, d) are what the
     classifier W (K, d), b (K,) is given in a forward pass in eval mode without autocast and TF32; everything after
     that is float64, the logits W h + b too. The model keeps its modes and device, and neither torch's own
-    CPU generator nor the loader's moves on.
+    generators, the CPU's and CUDA's, nor the loader's moves on.
 
     loader: gives (inputs, labels), or tuples that begin so, or mappings whose labels are called `labels`, `label`,
-    `targets` or `target`, as Hugging Face's; it is read twice, in the same order wherever torch draws it. What it
-    augments is measured augmented, what `drop_last` leaves out is not measured.
+    `targets` or `target`, as Hugging Face's; it is read twice after a look at its first batch, in the same order
+    wherever torch draws it. What it augments is measured augmented, what `drop_last` leaves out is not measured.
     classifier: the `nn.Linear` or its dotted name; by default the last of the model's modules that a forward
-    pass calls, if it is also called last.
+    pass calls, if it is also called last and the model returns no other number of columns.
     classes: the labels that the K rows stand for, one each (default 0 to K-1). Fewer measure only these
     classes, samples and rows, as `measure_features(classes=...)` does; where labels are not row numbers, that
     is written as a mapping of label to row: `{3: 0, 11: 2}`.
@@ -49,8 +49,8 @@ def measure_model(
     (`model(**inputs)`); whatever tensors are in them, however deep, are moved to the device.
 
     Raises ValueError saying which: data that can be read only once or changes its length, a batch whose inputs and
-    labels cannot be told apart, a label without a row, a class without samples, no classifier or several, features
-    that are not (n, d), a value that is not finite.
+    labels cannot be told apart, a label without a row, a class without samples, no classifier or several, one that
+    gives anything but W h + b, features that are not (n, d), a value that is not finite.
     """
     chosen = {"classifier": classifier, "classes": classes, "device": device, "unpack": unpack}
     with reading(model, loader, **chosen) as data:
@@ -94,17 +94,19 @@ def reading(
             f"the data is read twice, which a {type(loader).__name__} does not allow: give a DataLoader, or a list"
         )
     model = getattr(model, "_orig_mod", model)  # torch.compile's wrapper does not see hooks of later
-    with _same_draws(loader) as rewind, at_rest(model, device) as target:
-        if classifier is not None:
-            found = classifier_named(model, classifier)
-        else:
-            args, kwargs, _ = unpacked(_first(loader), target, unpack)
+    with at_rest(model, device) as target, _same_draws(loader) as rewind:
+        found = classifier_named(model, classifier) if classifier is not None else None
+        args, kwargs, _ = unpacked(_first(loader), target, unpack)
+        if found is None:
             found = last_classifier(model, *args, **kwargs)
-        rows = _rows_by_label(classes, len(found.weight))
-        names = sorted(rows)
-        head = _head(found, [rows[label] for label in names])
-        known = torch.tensor(names, device=head.W.device)
         with tapped(model, found) as tap:
+            tap.check(*args, **kwargs)
+            # Only now: weight_norm and spectral_norm, in their older form, compute the weight in a forward pass.
+            rows = _rows_by_label(classes, len(found.weight))
+            names = sorted(rows)
+            head = _head(found, [rows[label] for label in names])
+            known = torch.tensor(names, device=head.W.device)
+            del args, kwargs
 
             def passes() -> Iterator[tuple[Tensor, Tensor]]:
                 rewind()
@@ -122,7 +124,8 @@ def _same_draws(loader: Iterable) -> Iterator[Callable[[], None]]:
     sampler = getattr(loader, "sampler", None)
     inner = getattr(getattr(loader, "batch_sampler", None), "sampler", None)
     owned = [getattr(owner, "generator", None) for owner in (loader, sampler, inner)]
-    states = [(g, g.get_state()) for g in (torch.default_generator, *owned) if isinstance(g, torch.Generator)]
+    torchs = [torch.default_generator, *torch.cuda.default_generators]  # of CUDA none until it is initialised
+    states = [(g, g.get_state()) for g in (*torchs, *owned) if isinstance(g, torch.Generator)]
 
     def rewind() -> None:
         for generator, state in states:
