@@ -146,10 +146,13 @@ def measure_layers(
 def measure_directions(model: nn.Module, split: str, statistics: Mapping[str, ClassStats]) -> Iterator[dict]:
     """Rows of how far apart the directions of class means (per label set), and of classifiers, are.
 
-    `one_vs_rest_margin_*`: see `geometry.one_vs_rest_margin`, which a softmax code maximises.
+    `one_vs_rest_margin_*`: see `geometry.one_vs_rest_margin`, which a softmax code maximises. NaN where a class mean
+    lies on the mean of all, up to rounding.
     """
     named = [("none", "one_vs_rest_margin_weights", head_of(model).W)]
-    named += [(name, "one_vs_rest_margin_means", stats.M) for name, stats in statistics.items()]
+    named += [
+        (name, "one_vs_rest_margin_means", nc.centred_means(stats)) for name, stats in statistics.items()
+    ]
     for labels, metric, V in named:
         value = one_vs_rest_margin(V)
         yield {"split": split, "labels": labels, "layer": "features", "metric": metric, "value": value}
@@ -184,7 +187,8 @@ def measure_robustness(model: nn.Module, split: str, x: Float[Tensor, "n ..."]) 
     """Rows of how far DeepFool must move the inputs to change the network's decisions, labels aside.
 
     Distances are in units of x, as the network gets it, and averaged over the inputs on which DeepFool found
-    a perturbation; `deepfool_found` is their share, and without any the distances are NaN.
+    a perturbation; `deepfool_found` is their share, and without any the distances are NaN. An input of zeros has no
+    relative distance: it is left out of that mean and median alone.
     """
     with in_full_precision():
         moved = deepfool(model, x)

@@ -1,7 +1,7 @@
 """How a network is looked at: in eval mode and in full float32 precision, and left as it was."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import nn
@@ -9,6 +9,8 @@ from torch.backends import cuda, cudnn, mkldnn
 
 _OPERATIONS = (cuda.matmul, cudnn.conv, cudnn.rnn, mkldnn.matmul, mkldnn.conv, mkldnn.rnn)
 """What torch may compute in fewer bits than its float32 inputs have."""
+_DEVICES = ("cpu", "cuda", "mps", "xpu")
+"""Types of devices, each with an autocast of its own."""
 
 
 @contextmanager
@@ -29,7 +31,7 @@ def in_eval_mode(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def in_full_precision() -> Iterator[None]:
-    """Float32 is multiplied and convolved in full; torch's settings are as before on leaving, after an error too.
+    """Float32 is multiplied and convolved in full, autocast off; settings are as before on leaving, after an error too.
 
     cuDNN by default takes float32 for TF32, with 10 of the mantissa's 23 bits, and
     `torch.set_float32_matmul_precision` lets products do so, on a CPU with bfloat16.
@@ -41,7 +43,10 @@ def in_full_precision() -> Iterator[None]:
         # torch keeps an older set of names, and refuses to read one that contradicts the newer set.
         _set_older("highest", False)
         _set(["ieee"] * len(_OPERATIONS))
-        yield
+        with ExitStack() as plain:
+            for device in filter(torch.is_autocast_enabled, _DEVICES):
+                plain.enter_context(torch.autocast(device, enabled=False))
+            yield
     finally:
         _set_older(products, convolutions)
         _set(before)  # last, for the older names write to the newer ones

@@ -175,12 +175,14 @@ def shape_metrics(stats: ClassStats, head: nc.Head) -> dict[str, float]:
     `nc3_rows_uncentred`: Frobenius distance of W and *uncentred* means, both with unit rows.
     `nc2_cos_std_weights`: standard deviation of cos(w_c, w_c'), ddof 1, over unordered pairs.
     `global_mean_ratio`: $\|\mu_G\|$ over the mean $\|\mu_c - \mu_G\|$.
+    Where all means coincide up to rounding their shape is NaN, and the last infinite.
     """
-    M = stats.mu - stats.mu_S
+    centred = nc.centred_means(stats)
+    M = torch.where(centred.any(), stats.mu - stats.mu_S, 0)
     U = nn.functional.normalize(M, dim=1, eps=0)
     gram = U @ U.T
     rows = nn.functional.normalize(head.W, dim=1, eps=0) - nn.functional.normalize(stats.mu, dim=1, eps=0)
-    mean_gram = stats.M @ stats.M.T
+    mean_gram = centred @ centred.T
     values = {
         "nc2_gram_frobenius": torch.linalg.matrix_norm(gram - simplex_gram(stats.K).to(gram)),
         "nc3_rows_uncentred": torch.linalg.matrix_norm(rows),
@@ -188,6 +190,6 @@ def shape_metrics(stats: ClassStats, head: nc.Head) -> dict[str, float]:
         "participation_ratio_means": participation_ratio(mean_gram),
         "effective_rank_means": effective_rank(mean_gram),
         "global_mean_ratio": torch.linalg.vector_norm(stats.mu_G)
-        / torch.linalg.vector_norm(stats.M, dim=1).mean(),
+        / torch.linalg.vector_norm(centred, dim=1).mean(),
     }
     return {name: float(value) for name, value in values.items()}

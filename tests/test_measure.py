@@ -14,6 +14,7 @@ from nclib.measure import (
     Split,
     class_spectra,
     measure,
+    measure_directions,
     measure_layers,
     measure_mse,
     measure_robustness,
@@ -27,6 +28,7 @@ from nclib.metrics.spectrum import effective_rank, participation_ratio
 from nclib.models import build
 from nclib.robustness import deepfool
 from nclib.stats import ClassStats
+from nclib.streams import classification
 
 K, N = 4, 240
 
@@ -161,6 +163,31 @@ def test_the_mode_is_restored_when_measuring_fails_or_is_given_up(model):
     next(rows)
     rows.close()
     assert model.training
+
+
+def test_directions_of_means_that_coincide_have_no_margin(model):
+    y = Y % 3  # the mean of three equal numbers is rounded, that of four is not
+
+    def margins(H):
+        rows = measure_directions(model, "train", {"clean": ClassStats.of(H, y, 3)})
+        return {row["metric"]: row["value"] for row in rows}
+
+    same = margins(torch.full((N, 7), 0.1, dtype=torch.float64))
+    assert math.isnan(same["one_vs_rest_margin_means"])
+    assert same["one_vs_rest_margin_weights"] > 0
+    simplex = margins(simplex_etf(3, 7)[y] + 0.1)
+    assert simplex["one_vs_rest_margin_means"] == pytest.approx(3 / 2, rel=1e-12)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_a_margin_that_is_not_a_number_is_not_lost_among_others(flip):
+    head = Head(torch.eye(K).double())
+    H = torch.eye(K).double()
+    spoilt = H.clone()
+    spoilt[0] = torch.nan
+    batches = [(H, torch.arange(K)), (spoilt, torch.arange(K))]
+    assert math.isnan(classification(head, iter(batches[::-1] if flip else batches))["margin_min"])
+    assert classification(head, iter(batches[:1] * 2))["margin_min"] == 1
 
 
 def test_a_split_without_a_class_has_error_rows_and_no_collapse_rows(model):
@@ -319,6 +346,20 @@ def test_distances_are_averaged_over_the_inputs_that_were_moved(model):
     assert values["deepfool_relative_median"] == pytest.approx(sum(sorted(relative)[1:3]) / 2, rel=1e-12)
     assert values["deepfool_norm_mean"] == pytest.approx(float(everyone.norm[moved].mean()), rel=1e-12)
     assert model.training
+
+
+def test_an_input_of_zeros_counts_as_moved_and_has_no_relative_distance():
+    model = nn.Linear(6, K).double()
+    with torch.no_grad():
+        model.weight.copy_(torch.randn(K, 6, generator=seeded(4)))
+        model.bias.copy_(torch.arange(K))
+    x = torch.cat([torch.zeros(1, 6).double(), X[:4]])
+    values, others = robustness(model, x), robustness(model, x[1:])
+    assert values["deepfool_found"] == others["deepfool_found"] == 1
+    for name in ("deepfool_relative_mean", "deepfool_relative_median"):
+        assert values[name] == others[name]
+    assert values["deepfool_norm_mean"] == pytest.approx(float(deepfool(model, x).norm.mean()), rel=1e-12)
+    assert values["deepfool_norm_mean"] != others["deepfool_norm_mean"]
 
 
 def test_where_nothing_was_moved_distances_are_missing_and_not_zero(model):

@@ -290,4 +290,8 @@ def test_no_spread_is_made_up_where_directions_or_scatter_are_missing():
     same = ClassStats.of(*isotropic(torch.ones(4, 6).double()), 4)
     assert len(snr_singular_values(same)) == 0
     assert snr_spread(same) == math.inf
-    assert snr_singular_values(ClassStats.of(*collapsed(4, 6), 4)).min() > 1e12
+    gone = ClassStats.of(*collapsed(4, 6), 4)
+    assert bool(gone.within.any()), "the control: rounding leaves some scatter"
+    assert bool(snr_singular_values(gone).isinf().all()) and math.isnan(snr_spread(gone))
+    left = ClassStats.of(*isotropic(class_means(4, 6), radius=1e-9), 4)
+    assert 1 < snr_spread(left) < math.inf

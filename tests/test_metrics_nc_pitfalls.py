@@ -21,6 +21,7 @@ from samplers import (
 
 from nclib import measure_features
 from nclib.geometry import random_rotation, simplex_etf
+from nclib.metrics import nc
 from nclib.stats import ClassStats
 
 PINV = ["nc1_pinv", "nc1_pinv_sample_centred", "nc1_pinv_weighted"]
@@ -98,6 +99,82 @@ def test_means_that_coincide_are_undefined_and_not_merely_huge(offset):
     assert all(np.isnan(values[name]) for name in (*PINV, *TRACE))
     identical = measure_features(torch.ones(8, 3), labels([4] * 2))
     assert all(np.isnan(identical[name]) for name in (*PINV, *TRACE, "cdnv", "nc2_etf_means"))
+
+
+MEANS = ["nc2_norm_cv_means", "nc2_cos_std_means", "nc2_cos_dev_means", "nc2_etf_means"]
+DUALITY = ["nc3_frobenius", "nc3_etf", "nc3_cosine"]
+
+
+@pytest.mark.parametrize("K", [2, 3, 10])
+@pytest.mark.parametrize("value", [0.1, -7.3, 1e6])
+@pytest.mark.parametrize("path", [measure_features, lambda H, y, W: streamed(H, y, W, None, len(W), 7)])
+def test_features_that_are_all_the_same_have_no_shape(K, value, path):
+    y = torch.arange(8 * K) % K
+    W = classifier(K, 4).W
+    values = path(torch.full((8 * K, 4), value, dtype=torch.float64), y, W)
+    assert values["sigma_b_rank"] == 0
+    assert all(np.isnan(values[name]) for name in (*PINV, *TRACE, *MEANS, *DUALITY, "cdnv"))
+    weights = {name for name in values if name.endswith("_weights")}
+    assert len(weights) == 3 and all(np.isfinite(values[name]) for name in weights)
+    # The control: means apart by far less than features, yet by more than rounding.
+    apart = value * (1 + 1e-9 * class_means(K, 4))
+    near, far = (measure_features(*at(means), W) for means in (apart, value * class_means(K, 4)))
+    for name in (*MEANS, *DUALITY):
+        assert near[name] == pytest.approx(far[name], abs=1e-5, nan_ok=K == 2)
+
+
+def test_means_that_coincide_at_the_origin_are_told_by_the_scatter_that_rounded_them():
+    H = normal(12, 6)
+    H = H - H.mean(0)
+    scrambled = [H[torch.randperm(12, generator=generator(seed))] for seed in range(4)]
+    y, W = labels([12] * 4), classifier(4, 6).W
+    values = measure_features(torch.cat(scrambled), y, W)
+    assert values["sigma_b_rank"] == 0
+    assert all(np.isnan(values[name]) for name in (*PINV, *TRACE, *MEANS, *DUALITY))
+    assert values["cdnv"] == np.inf
+    apart = measure_features(torch.cat(scrambled) + 1e-9 * class_means(4, 6, offset=0)[y], y, W)
+    assert apart["sigma_b_rank"] == 3 and all(np.isfinite(value) for value in apart.values())
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.7])
+def test_one_mean_on_the_mean_of_all_has_a_norm_and_no_direction(offset):
+    means = torch.tensor([-1.0, 0.0, 1.0]).double()[:, None] * torch.tensor([0.1, 0.2, 0.3]) + offset
+    assert bool((means.mean(0) == means[1]).all()) is (offset == 0), "the second case is one of rounding"
+    values = measure_features(*at(means), classifier(3, 3).W)
+    undefined = {"nc2_cos_std_means", "nc2_cos_dev_means", "nc3_cosine"}
+    assert {name for name, value in values.items() if np.isnan(value)} == undefined
+    assert_close(values["nc2_norm_cv_means"], np.std([1, 0, 1], ddof=1) / np.mean([1, 0, 1]))
+    means[1] += 1e-9 * normal(3)
+    assert all(np.isfinite(value) for value in measure_features(*at(means), classifier(3, 3).W).values())
+
+
+def test_two_means_that_coincide_up_to_rounding_are_no_distance_apart():
+    H = normal(12, 6)
+    y = labels([12] * 3)
+    scrambled = torch.cat([H, H[torch.randperm(12, generator=generator(1))], H + 5]) + 3
+    assert not torch.equal(*ClassStats.of(scrambled, y, 3).mu[:2])
+    values = measure_features(scrambled, y)
+    assert values["cdnv"] == np.inf
+    assert all(np.isfinite(values[name]) for name in (*PINV, *TRACE, *MEANS))
+    scrambled[12:24] += 1e-6
+    assert 1e11 < measure_features(scrambled, y)["cdnv"] < np.inf
+
+
+def test_a_classifier_orthogonal_to_the_means_has_logits_of_no_shape():
+    means = torch.cat([class_means(4, 3), torch.zeros(4, 3)], 1) @ random_rotation(6, generator(3))
+    W = torch.cat([torch.zeros(4, 3), class_means(4, 3)], 1) @ random_rotation(6, generator(3))
+    assert np.isnan(measure_features(*at(means), W)["nc3_etf"])
+    tilted = measure_features(*at(means), W + 1e-9 * means)["nc3_etf"]
+    assert_close(tilted, measure_features(*at(means), means)["nc3_etf"], 1e-4)
+
+
+@pytest.mark.parametrize("name", [*PINV, *TRACE, "cdnv", "sigma_b_rank"])
+def test_a_missing_class_is_refused_by_each_metric_and_not_taken_for_a_mean_of_zero(name):
+    H, y = clusters(3, 6)
+    metric = getattr(nc, name)
+    with pytest.raises(ValueError, match="no sample of class 3"):
+        metric(ClassStats.of(H, y, 4))
+    assert np.isfinite(float(metric(ClassStats.of(H, y, 3))))
 
 
 # Precision

@@ -1,5 +1,6 @@
 """nclib.metrics.separation: collapse of other samples onto class means, and separation by cosine distance."""
 
+import math
 from functools import reduce
 from operator import add
 
@@ -183,6 +184,14 @@ def test_a_feature_of_zero_is_as_far_as_an_orthogonal_one_and_a_tiny_one_keeps_i
     assert without < expected - 1e-4
     tiny[5] = 1e-200 * H[5]  # its norm is 0 in float64
     assert_close(separation(tiny, y), without)
+
+
+@pytest.mark.parametrize("n", [4, 4000])
+def test_features_of_one_direction_are_not_separated_by_the_rounding_of_their_sums(n):
+    y = torch.arange(n) % K
+    H = normal(1, D) * torch.linspace(1, 2, n).double()[:, None]
+    assert math.isnan(separation(H, y))
+    assert_close(separation(H + 1e-4 * class_means(K, D)[y] * H.norm(dim=1, keepdim=True), y), 1, 1e-6)
 
 
 def test_a_class_without_sample_is_refused():

@@ -132,3 +132,49 @@ def test_whoever_measures_a_network_of_the_book_does_so_in_full_precision(model,
     MEASURED[look](model, X)
     assert seen and all(found == EXACT for found in seen)
     assert settings() != EXACT
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_autocast_is_off_within_and_as_it_was_afterwards(fails):
+    x, W = normal(3, 4).float(), normal(4, 4).float()
+    for outside, dtype in ((True, torch.bfloat16), (False, torch.float32)):
+        with torch.autocast("cpu", torch.bfloat16, enabled=outside):
+            try:
+                with in_full_precision():
+                    assert (x @ W).dtype == torch.float32
+                    with torch.autocast("cpu", torch.bfloat16):  # as a network's own forward pass may do
+                        assert (x @ W).dtype == torch.bfloat16
+                    if fails:
+                        raise KeyError
+            except KeyError:
+                assert fails
+            assert (x @ W).dtype == dtype
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_autocast_is_off_within_on_a_gpu():
+    x = normal(3, 4).float().cuda()
+    with torch.autocast("cuda", torch.bfloat16):
+        with in_full_precision():
+            assert (x @ x.T).dtype == torch.float32
+        assert (x @ x.T).dtype == torch.bfloat16
+
+
+def values(found):
+    """Of rows their numbers; what else was found is numbers already."""
+    return [row["value"] for row in found] if isinstance(found, list) else found
+
+
+@pytest.mark.parametrize("look", MEASURED)
+def test_autocast_outside_does_not_reach_what_is_measured_of_a_network_of_the_book(model, look):
+    model, x = model.float(), X.float()
+    seen = []
+    for module in model.modules():
+        module.register_forward_hook(lambda *args: seen.append(args[2].dtype))
+    expected = MEASURED[look](model, x)
+    seen.clear()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = MEASURED[look](model, x)
+        torch.testing.assert_close(values(found), values(expected), rtol=0, atol=0, equal_nan=True)
+        assert set(seen) == {torch.float32}
+        assert model(x).dtype == torch.bfloat16

@@ -208,6 +208,114 @@ def test_a_classifier_with_a_smaller_margin_gets_smaller_distances():
     assert float(deepfool(fragile, x).norm.mean()) < float(deepfool(robust, x).norm.mean()) / 3
 
 
+# Ties
+
+EYE = torch.eye(D).double()
+
+
+def at_a_tie(model, x, **options):
+    """What DeepFool finds at ties of two logits, checked to change the decision."""
+    assert bool((torch.diff(evaluated(model, x).topk(2, dim=1).values) == 0).all())
+    found = deepfool(model, x, **options)
+    assert found.found.all()
+    assert (evaluated(model, x + found.r).argmax(1) != evaluated(model, x).argmax(1)).all()
+    return found
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("overshoot", [0.0, 0.02])
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_at_a_tie_the_boundary_is_here(dtype, overshoot, scale):
+    x = torch.tensor([[1.0, 1], [-3, -3], [0.1, 0.1]]).to(dtype) * scale
+    found = at_a_tie(
+        affine(*(t.to(dtype) for t in (torch.eye(2), torch.zeros(2)))).to(dtype), x, overshoot=overshoot
+    )
+    assert float(found.relative.max()) < 20 * torch.finfo(dtype).eps
+    assert (found.steps == 51).all()
+    away = deepfool(
+        affine(torch.eye(2).double(), torch.zeros(2).double()),
+        torch.tensor([[1.0, 1.1]], dtype=torch.float64),
+    )
+    assert_close(away.norm[0], 1.02 * 0.1 / math.sqrt(2))
+
+
+def test_a_tie_far_out_or_at_the_origin_or_of_many_is_one_too():
+    many = torch.full((1, D), 0.3).double()
+    assert float(at_a_tie(affine(EYE, torch.zeros(D).double()), many).relative) < 1e-14
+    origin = torch.zeros(1, D).double()
+    assert float(at_a_tie(affine(EYE, torch.zeros(D).double()), origin).norm) < 1e-100
+    assert float(at_a_tie(affine(EYE, torch.full((D,), 100.0).double()), origin).norm) < 1e-12
+
+
+def test_a_boundary_nearer_than_the_inputs_precision_is_reached():
+    W, b = torch.tensor([[0.0, 0], [1, 1]]), torch.tensor([0, -1e-12])
+    ones = torch.ones(2)
+    model = nn.Sequential(affine(torch.eye(2), -ones), affine(W, b)).float()
+    found = deepfool(model, ones[None])
+    assert found.found.all() and 0 < float(found.norm) < 1e-5
+    far = deepfool(
+        nn.Sequential(affine(torch.eye(2), -ones), affine(W, torch.tensor([0.0, -1]))).float(), ones[None]
+    )
+    assert_close(far.norm, 1.02 / math.sqrt(2), 1e-6)
+
+
+def test_a_tie_that_opens_to_neither_side_is_not_left_over_a_boundary_far_away():
+    class Ridge(nn.Module):
+        def forward(self, x):
+            return torch.stack([torch.zeros(len(x)).double(), -x[:, 0].abs() + 0 * x[:, 1]], 1)
+
+    found = deepfool(Ridge(), torch.zeros(1, 2).double())
+    assert not found.found.any() and found.r.isnan().all()
+
+
+def test_a_tie_in_the_features_of_a_network_is_one_too():
+    model = mlp(1)
+    model.head.weight.data[:2] = 0
+    model.head.weight.data[0] = normal(16, seed=6)
+    model.head.bias.data[:2] = 0
+    model.eval()
+    start = X[:1]
+    with torch.no_grad():  # classes 0 and 1 tie here, above the others
+        model.head.bias.data[0] = -model.head.weight[0] @ model.features(start)[0]
+        model.head.bias.data[2:] -= 1000
+        model.head.bias.data[0] -= model(start)[0, 0]
+    found = at_a_tie(model, start)
+    assert float(found.relative) < 1e-12
+    assert float(deepfool(model, X).relative[1:].nanquantile(0.5)) > 1e-3
+
+
+def test_a_tie_elsewhere_in_the_batch_changes_nothing_for_the_others():
+    W, b = normal(K, D, seed=1), normal(K, seed=2)
+    W[1], b[1] = W[0], b[0]
+    W[1, 0] += 1
+    tied = X.clone()
+    tied[:, 0] = 0
+    model = affine(W, b)
+    tied = tied[torch.diff(evaluated(model, tied).topk(2, dim=1).values)[:, 0] == 0][:3]
+    assert len(tied) == 3
+    both = deepfool(model, torch.cat([X, tied]))
+    assert both.found.all() and float(both.relative[len(X) :].max()) < 1e-13
+    assert torch.equal(both.r[: len(X)], deepfool(model, X).r)
+
+
+def test_classes_that_differ_by_rounding_alone_are_the_same_and_no_tie():
+    W, b = normal(K, D, seed=1), normal(K, seed=2)
+    nearly = W * (1 + 2**-52)
+    model = affine(torch.cat([W, nearly]), torch.cat([b, b]))
+    first, second = evaluated(model, X).topk(2, dim=1).values.T
+    x = X[first == second]
+    assert len(x) > 5
+    found = deepfool(model, x)
+    torch.testing.assert_close(found.r, deepfool(affine(W, b), x).r)
+
+
+def test_an_input_of_zeros_has_a_distance_and_no_relative_one():
+    W, b = normal(K, D, seed=1), normal(K, seed=2)
+    found = deepfool(affine(W, b), torch.cat([torch.zeros(1, D).double(), X[:2]]))
+    assert found.found.all() and 0 < float(found.norm[0]) < math.inf
+    assert found.relative.isnan().tolist() == [True, False, False]
+
+
 # What is not found
 
 

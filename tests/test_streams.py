@@ -1,5 +1,7 @@
 """Measuring features in batches: every number is a slow reference's, however the samples are cut into batches."""
 
+import math
+
 import pytest
 import reference
 import torch
@@ -82,3 +84,14 @@ def test_the_first_of_each_class_are_taken_whatever_the_size_of_a_batch_and_no_m
     assert last < sum(read) <= last + size
     everything, labels = first_of_each(batches(size), K, 1000)  # what a class lacks is not made up
     assert len(everything) == N and torch.equal(torch.bincount(labels), torch.bincount(Y))
+
+
+def test_means_that_coincide_have_no_shape_and_those_apart_have_one():
+    y, head = torch.arange(30) % 3, Head(normal(3, 5, seed=1))
+    spread = 0.1 + normal(30, 5, seed=2)
+    for H, coincide in ((torch.full((30, 5), 0.1, dtype=torch.float64), True), (spread, False)):
+        shape = streams.shape_metrics(ClassStats.of(H, y, 3), head)
+        for name in ("nc2_gram_frobenius", "participation_ratio_means", "effective_rank_means"):
+            assert math.isnan(shape[name]) == coincide
+        assert math.isinf(shape["global_mean_ratio"]) == coincide
+        assert math.isfinite(shape["nc2_cos_std_weights"])

@@ -38,7 +38,8 @@ class Classification:
             self.wrong + other.wrong,
             self.loss + other.loss,
             self.margin_sum + other.margin_sum,
-            min(self.margin_min, other.margin_min),
+            # NaN, which is not itself, comes before all others: in whatever order, none is lost
+            min(self.margin_min, other.margin_min, key=lambda margin: (margin == margin, margin)),
         )
 
     def metrics(self) -> dict[str, float]:

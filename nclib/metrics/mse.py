@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
-from nclib.metrics.nc import Head, class_mean_spectrum
+from nclib.metrics.nc import Head, class_mean_spectrum, rounding_of_means
 from nclib.stats import ClassStats
 
 
@@ -74,7 +74,8 @@ def snr_singular_values(stats: ClassStats) -> Float[Tensor, " r"]:
     S, V = class_mean_spectrum(stats, stats.M / stats.K**0.5)
     variances, Q = torch.linalg.eigh(stats.within_along(V))
     # the inverse of the matrix meant has these singular values, and exists without scatter too
-    noise_to_signal = Q * variances.clamp(min=0).sqrt() / (S[:, None] * stats.K**0.5)
+    scatter = torch.where(variances > rounding_of_means(stats).square(), variances, 0).sqrt()
+    noise_to_signal = Q * scatter / (S[:, None] * stats.K**0.5)
     return 1 / torch.linalg.svdvals(noise_to_signal).flip(0)
 
 

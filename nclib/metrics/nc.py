@@ -70,9 +70,24 @@ def nearest_means(X: Float[Tensor, "n d"], M: Float[Tensor, "K d"]) -> Int[Tenso
     return torch.addmm(M.square().sum(1).expand(len(X), -1), X, M.T, alpha=-2).argmin(1)
 
 
-def _rounding(stats: ClassStats) -> Tensor:
+def rounding_of_means(stats: ClassStats) -> Float[Tensor, ""]:
     """How far apart the means can come out where they coincide: such differences are no directions."""
-    return torch.finfo(stats.mu.dtype).eps * max(stats.mu.shape) * stats.mu.abs().max()
+    # Sums round by their terms, however near to zero they end: means at the origin by the scatter about it.
+    size = torch.maximum(stats.mu.abs().max(), (stats.within / stats.n.clamp(min=1)).max().sqrt())
+    return torch.finfo(stats.mu.dtype).eps * max(stats.mu.shape) * size
+
+
+def centred_means(stats: ClassStats) -> Float[Tensor, "K d"]:
+    r"""`stats.M`, with exact zeros for what is rounding alone: a mean that lies on $\mu_G$, or all that coincide.
+
+    What has no size or no direction then comes out as 0/0, NaN, instead of as the shape of rounding errors. Where
+    only some means lie on $\mu_G$ their norms are 0 and their cosines NaN.
+    """
+    norms, rounding = torch.linalg.vector_norm(stats.M, dim=1, keepdim=True), rounding_of_means(stats)
+    # Of at most K - 1 eigenvalues the largest is no smaller than Tr Sigma_B/(K - 1), which mostly saves the SVD.
+    if norms.square().sum() / stats.K <= (stats.K - 1) * rounding.square() and sigma_b_rank(stats) == 0:
+        return torch.zeros_like(stats.M)
+    return torch.where(norms > rounding, stats.M, 0)
 
 
 def class_mean_spectrum(
@@ -83,7 +98,7 @@ def class_mean_spectrum(
     At most K - 1 are above `RANK_CUT` of the largest $S^2$ and above what rounding leaves of equal means.
     """
     _, S, Vh = torch.linalg.svd(centred_means, full_matrices=False)
-    keep = (S.square() > RANK_CUT * S[0].square()) & (_rounding(stats) < S)
+    keep = (S.square() > RANK_CUT * S[0].square()) & (rounding_of_means(stats) < S)
     keep[stats.K - 1 :] = False
     return S[keep], Vh[keep]
 
@@ -96,7 +111,11 @@ def _nc1(stats: ClassStats, centred_means: Float[Tensor, "K d"]) -> Float[Tensor
 
 
 def _weighted_means(stats: ClassStats) -> Float[Tensor, "K d"]:
-    return (stats.mu - stats.mu_S) * (stats.n / stats.n.sum()).sqrt()[:, None]
+    return _about_sample_mean(stats) * (stats.n / stats.n.sum()).sqrt()[:, None]
+
+
+def _about_sample_mean(stats: ClassStats) -> Float[Tensor, "K d"]:
+    return stats.require_every_class().mu - stats.mu_S
 
 
 def nc1_pinv(stats: ClassStats) -> Float[Tensor, ""]:
@@ -110,7 +129,7 @@ def nc1_pinv(stats: ClassStats) -> Float[Tensor, ""]:
 
 def nc1_pinv_sample_centred(stats: ClassStats) -> Float[Tensor, ""]:
     r"""`nc1_pinv` with the unweighted $\Sigma_B$ taken about the sample mean, as in Zhu et al. (2021)."""
-    return _nc1(stats, (stats.mu - stats.mu_S) / stats.K**0.5)
+    return _nc1(stats, _about_sample_mean(stats) / stats.K**0.5)
 
 
 def nc1_pinv_weighted(stats: ClassStats) -> Float[Tensor, ""]:
@@ -130,7 +149,7 @@ def _trace_ratio(
     variability: Float[Tensor, ""], stats: ClassStats, centred_means: Float[Tensor, "K d"]
 ) -> Float[Tensor, ""]:
     trace_Sigma_B = centred_means.square().sum()
-    apart = trace_Sigma_B.sqrt() > _rounding(stats)
+    apart = trace_Sigma_B.sqrt() > rounding_of_means(stats)
     return torch.where(apart, variability / trace_Sigma_B, torch.nan)
 
 
@@ -156,7 +175,10 @@ def nc1_trace_ratio_weighted(stats: ClassStats) -> Float[Tensor, ""]:
 
 
 def norm_cv(V: Float[Tensor, "K d"]) -> Float[Tensor, ""]:
-    """Coefficient of variation of the row norms, std/mean with ddof 1: zero iff equinorm (Papyan, fig. 2)."""
+    """Coefficient of variation of the row norms, std/mean with ddof 1: zero iff equinorm (Papyan, fig. 2).
+
+    NaN where all rows are zero.
+    """
     norms = torch.linalg.vector_norm(V, dim=1)
     return norms.std() / norms.mean()
 
@@ -170,19 +192,25 @@ def _pair_cosines(V: Float[Tensor, "K d"]) -> Float[Tensor, " pairs"]:
 def cos_std(V: Float[Tensor, "K d"]) -> Float[Tensor, ""]:
     """Standard deviation (ddof 1) of the cosines of unordered pairs: zero iff equiangular (Papyan, fig. 3).
 
-    NaN at K = 2, where there is one pair.
+    NaN at K = 2, where there is one pair, and where a row is zero.
     """
     cosines = _pair_cosines(V)
     return cosines.std() if len(cosines) > 1 else cosines.new_tensor(torch.nan)
 
 
 def cos_dev(V: Float[Tensor, "K d"]) -> Float[Tensor, ""]:
-    r"""Mean over pairs of $|\cos + 1/(K-1)|$: zero iff angles are maximal (Papyan, fig. 4)."""
+    r"""Mean over pairs of $|\cos + 1/(K-1)|$: zero iff angles are maximal (Papyan, fig. 4).
+
+    NaN where a row is zero.
+    """
     return (_pair_cosines(V) + 1 / (len(V) - 1)).abs().mean()
 
 
 def etf_distance(gram: Float[Tensor, "K K"]) -> Float[Tensor, ""]:
-    r"""Distance from a simplex, $\|G/\|G\|_F - (I - 11^\top/K)/\sqrt{K-1}\|_F$ (Zhu et al., 2021)."""
+    r"""Distance from a simplex, $\|G/\|G\|_F - (I - 11^\top/K)/\sqrt{K-1}\|_F$ (Zhu et al., 2021).
+
+    NaN where G is zero.
+    """
     simplex = simplex_gram(len(gram)).to(gram)
     return torch.linalg.matrix_norm(
         gram / torch.linalg.matrix_norm(gram) - simplex / torch.linalg.matrix_norm(simplex)
@@ -190,32 +218,44 @@ def etf_distance(gram: Float[Tensor, "K K"]) -> Float[Tensor, ""]:
 
 
 def nc3_frobenius(W: Float[Tensor, "K d"], M: Float[Tensor, "K d"]) -> Float[Tensor, ""]:
-    r"""$\|W/\|W\|_F - M/\|M\|_F\|_F$, not squared (Papyan, fig. 5, squares it)."""
+    r"""$\|W/\|W\|_F - M/\|M\|_F\|_F$, not squared (Papyan, fig. 5, squares it). NaN where W or M is zero."""
     return torch.linalg.matrix_norm(W / torch.linalg.matrix_norm(W) - M / torch.linalg.matrix_norm(M))
 
 
 def nc3_cosine(W: Float[Tensor, "K d"], M: Float[Tensor, "K d"]) -> Float[Tensor, ""]:
-    r"""$1 - \frac1K\sum_k \cos(w_k, \mu_k - \mu_G)$ (Jiang et al., 2023)."""
+    r"""$1 - \frac1K\sum_k \cos(w_k, \mu_k - \mu_G)$ (Jiang et al., 2023). NaN where a row is zero."""
     return 1 - torch.nn.functional.cosine_similarity(W, M, dim=1, eps=0).mean()
+
+
+def _mean_logits(stats: ClassStats, W: Float[Tensor, "K d"], M: Float[Tensor, "K d"]) -> Float[Tensor, "K K"]:
+    """W M^T, exactly zero where W is orthogonal to all means: the products' rounding has no shape."""
+    logits = W @ M.T
+    apart = torch.linalg.matrix_norm(logits) > rounding_of_means(stats) * torch.linalg.matrix_norm(W)
+    return torch.where(apart, logits, 0)
 
 
 def cdnv(stats: ClassStats) -> Float[Tensor, ""]:
     r"""Class-distance normalised variance, mean over $i \ne j$ of $(s_i + s_j)/(2\|\mu_i - \mu_j\|^2)$.
 
-    $s_k$ is the mean squared distance of class k to its mean. NaN or infinite when two means coincide.
-    Galanti, György & Hutter (2022).
+    $s_k$ is the mean squared distance of class k to its mean. Infinite when two means coincide, NaN when the two
+    classes have no scatter either. Galanti, György & Hutter (2022).
     """
-    s = stats.within / stats.n
+    s = stats.require_every_class().within / stats.n
     i, j = torch.triu_indices(stats.K, stats.K, offset=1, device=s.device)
     blocks = zip(i.split(_PAIRS), j.split(_PAIRS), strict=True)
     distance = torch.cat([(stats.mu[a] - stats.mu[b]).square().sum(1) for a, b in blocks])
+    distance = torch.where(distance > rounding_of_means(stats).square(), distance, 0)
     return ((s[i] + s[j]) / (2 * distance)).mean()
 
 
 def collapse_metrics(stats: ClassStats, decisions: Decisions, head: Head | None = None) -> dict[str, float]:
-    """Every metric under its fixed name, from statistics and decisions; a classifier's only with a `head`."""
+    """Every metric under its fixed name, from statistics and decisions; a classifier's only with a `head`.
+
+    NC1, NC2 of the means and NC3 are NaN when all class means coincide up to rounding; when only some lie on their
+    mean `mu_G`, that holds for those made of cosines.
+    """
     stats.require_every_class()
-    M = stats.M
+    M = centred_means(stats)
     values = {
         "nc1_pinv": nc1_pinv(stats),
         "nc1_pinv_sample_centred": nc1_pinv_sample_centred(stats),
@@ -236,7 +276,7 @@ def collapse_metrics(stats: ClassStats, decisions: Decisions, head: Head | None 
             "nc2_cos_dev_weights": cos_dev(head.W),
             "nc2_etf_weights": etf_distance(head.W @ head.W.T),
             "nc3_frobenius": nc3_frobenius(head.W, M),
-            "nc3_etf": etf_distance(head.W @ M.T),
+            "nc3_etf": etf_distance(_mean_logits(stats, head.W, M)),
             "nc3_cosine": nc3_cosine(head.W, M),
             "nc4_mismatch": decisions.mismatches / decisions.N,
         }

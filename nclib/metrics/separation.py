@@ -1,5 +1,6 @@
 """How far classes stand apart: in cosine distances, and from the class means of other samples."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -79,8 +80,8 @@ class Directions:
         $\bar d_{within} = 1 - \frac1K\sum_k\|\bar u_k\|^2$ and $\bar d_{total} = 1 - \|\frac1K\sum_k\bar u_k\|^2$
         with the class means $\bar u_k$ of directions $u_i = h_i/\|h_i\|$, one pass of O(N d) gives it exactly. 1
         when every class has one direction of its own, 0 when all classes have one mean direction. Features are not
-        centred: unchanged by rotation and by the scale of each sample, not by a shift. Undefined when all
-        directions agree.
+        centred: unchanged by rotation and by the scale of each sample, not by a shift. NaN when all
+        directions agree, up to the rounding of their sums.
 
         Raises ValueError for a class without samples.
         Kornblith, Chen, Lee & Norouzi (2021), with every class of equal weight.
@@ -89,4 +90,5 @@ class Directions:
             raise ValueError(missing_classes(self.n))
         mean = self.total / self.n[:, None]
         within, overall = 1 - mean.square().sum(1).mean(), 1 - mean.mean(0).square().sum()
-        return float(1 - within / overall)
+        rounding = torch.finfo(mean.dtype).eps * (int(self.n.max()) + mean.shape[1])
+        return float(1 - within / overall) if overall > rounding else math.nan
