@@ -113,6 +113,10 @@ def test_several_verdicts_on_one_statement_come_to_one_word(verdicts, standing):
 
 def test_a_tally_counts_every_verdict_once():
     assert board.tally(iter([S, S, N, U])) == "stands in part (2 of 4 supported, 1 not, 1 undecided)"
+    awaiting = Verdict("inconclusive", awaits_runs=True)
+    assert (
+        board.tally([S, U, awaiting]) == "undecided (1 of 3 supported, 0 not, 1 undecided, 1 awaiting runs)"
+    )
     assert board.tally([]) == "undecided (0 of 0 supported, 0 not, 0 undecided)"
 
 

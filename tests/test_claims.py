@@ -781,6 +781,15 @@ CASES = {
     **of_papyan("papyan2020-densenet40", small(architecture="densenet40", width=4, attacked=500)),
     **of_papyan("papyan2020-notebook-rate", CELLS["terminal_phase_full_notebook_rate"]),
     "hui2022-strong": Case(falls("test_collapse_strong", where=TEST), "test_collapse_strong"),
+    "hui2022-strong-beside-training": Case(
+        terminal(
+            {
+                (*TEST, "test_collapse_strong"): lambda v: {10: 2.0, 75: v},
+                (*TRAIN, "nc1_trace_ratio"): lambda v: {10: 2.0, 75: 1.0},
+            }
+        ),
+        "test_collapse_strong",
+    ),
     "hui2022-weak": Case(falls("test_collapse_weak", where=TEST), "test_collapse_weak"),
     "han2022-mse-nc1": Case(falls("nc1_pinv", small(loss="mse")), "nc1_pinv"),
     "han2022-mse-nc2": Case(falls("nc2_cos_dev_means", small(loss="mse")), "nc2_cos_dev_means"),
@@ -1294,6 +1303,18 @@ def test_a_run_that_never_reaches_zero_training_error_decides_nothing(claim):
         verdict = claim.judge(remedy)
         assert verdict.status == "inconclusive"
         assert "never reach training error 0" in verdict.reason
+
+
+THROUGH_THE_PHASE = [c for c in MEANS if "first epoch of zero training error" in c.measure]
+
+
+@pytest.mark.parametrize("claim", THROUGH_THE_PHASE, ids=lambda c: c.id)
+def test_a_terminal_phase_of_no_length_decides_nothing(claim):
+    made = supported(claim)
+    early = (made.metric == "error") & (made.split == "train") & (made.epoch < 75)
+    verdict = claim.judge(made.assign(value=made.value.mask(early & (made.run == made.run.iloc[0]), 1e-4)))
+    assert verdict.status == "inconclusive"
+    assert "1 runs first reach training error 0 at their last epoch" in verdict.reason
 
 
 @pytest.mark.parametrize("claim", [c for c in MEANS if c.study == "mnist1d"], ids=lambda c: c.id)

@@ -98,9 +98,11 @@ def tally(verdicts: Iterable[Verdict]) -> str:
     """The `standing` of several verdicts, and in brackets how many there are of each."""
     verdicts = list(verdicts)
     found = counts(dict(enumerate(verdicts)))
+    waiting = found["awaiting_runs"]
     return (
         f"{standing(verdicts)} ({found['supported']} of {found['claims']} supported, "
-        f"{found['not_supported']} not, {found['inconclusive']} undecided)"
+        f"{found['not_supported']} not, {found['inconclusive'] - waiting} undecided"
+        + (f", {waiting} awaiting runs)" if waiting else ")")
     )
 
 

@@ -11,7 +11,7 @@ from nclib.claims.verdict import (
     judged,
     mean_over_seeds,
     per_run,
-    terminal_epoch,
+    terminal_start,
 )
 
 _MSE = varied(loss="mse")
@@ -29,7 +29,7 @@ def _off_the_central_path(table: pd.DataFrame) -> Verdict:
 @judged
 def _spread_of_the_snr(table: pd.DataFrame) -> Verdict:
     rows = _MSE(table)
-    start = per_run(rows, "snr_spread", terminal_epoch(rows), **TRAIN) - 1
+    start = per_run(rows, "snr_spread", terminal_start(rows), **TRAIN) - 1
     end = per_run(rows, "snr_spread", final_epoch(rows), **TRAIN) - 1
     return mean_over_seeds(by_seed(end / start, rows), below=0.9, ratio=True)
 

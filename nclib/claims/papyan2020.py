@@ -16,7 +16,7 @@ from nclib.claims.terminal_phase import (
     through,
 )
 from nclib.claims.terminal_phase import claim as _claim
-from nclib.claims.verdict import Claim, Missing, Verdict, final_epoch, judged, per_run, terminal_epoch
+from nclib.claims.verdict import Claim, Missing, Verdict, final_epoch, judged, per_run, terminal_start
 
 ATTACKED = {"split": "test", "labels": "none", "layer": "all"}
 MOVED = 0.99
@@ -43,7 +43,7 @@ def _farther(runs: Runs):
     @judged
     def judge(table: pd.DataFrame) -> Verdict:
         rows = runs(table)
-        epochs = terminal_epoch(rows), final_epoch(rows)
+        epochs = terminal_start(rows), final_epoch(rows)
         least = min(per_run(rows, "deepfool_found", at, **ATTACKED).min() for at in epochs)
         if least < MOVED:
             raise Missing(f"DeepFool moved {least:.1%} of the images of a run, not {MOVED:.0%}")

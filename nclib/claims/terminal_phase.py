@@ -16,6 +16,7 @@ from nclib.claims.verdict import (
     mean_over_seeds,
     per_run,
     terminal_epoch,
+    terminal_start,
 )
 
 SMALL = {"train_size": 10_000, "width": 8, "epochs": 75, "lr": 0.0679}
@@ -84,7 +85,7 @@ def through(
     metric: str,
     runs: Runs = largest,
     where: dict[str, str] = TRAIN,
-    since: Callable[[pd.DataFrame], pd.Series] = terminal_epoch,
+    since: Callable[[pd.DataFrame], pd.Series] = terminal_start,
     **threshold: float,
 ):
     """The same `since` another epoch of each run, and with any threshold: `below` or `above`."""
@@ -139,7 +140,7 @@ def error_change(runs: Runs = largest):
     @judged
     def judge(table: pd.DataFrame) -> Verdict:
         rows = runs(table)
-        start = per_run(rows, "error", terminal_epoch(rows), **TEST)
+        start = per_run(rows, "error", terminal_start(rows), **TEST)
         end = per_run(rows, "error", final_epoch(rows), **TEST)
         return mean_over_seeds(by_seed(end - start, rows), below=0.0)
 

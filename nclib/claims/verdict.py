@@ -147,6 +147,18 @@ def terminal_epoch(rows: pd.DataFrame, at_most: float = 0.0) -> pd.Series:
     return reached
 
 
+def terminal_start(rows: pd.DataFrame) -> pd.Series:
+    """As `terminal_epoch`, of runs that are trained on after it; Missing when one is not.
+
+    A ratio of an epoch to itself is one, and would be judged as if nothing had moved.
+    """
+    start, end = terminal_epoch(rows), final_epoch(rows)
+    at_once = int((start == end[start.index]).sum())
+    if at_once:
+        raise Missing(f"{at_once} runs first reach training error 0 at their last epoch")
+    return start
+
+
 def by_seed(values: pd.Series, rows: pd.DataFrame) -> pd.Series:
     """Values by run, relabelled by seed; Missing when a seed stands there twice."""
     seeds = rows.groupby("run").seed.first()

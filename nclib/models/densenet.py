@@ -20,7 +20,7 @@ class DenseNet40(Network):
     The network of Huang et al. (2017) with depth 40, without bottlenecks, compression or dropout; `width` is
     their growth rate k, and 12 is theirs. d = 16 + 36 width, 448 at width 12. Features are non-negative
     because they follow a ReLU and an average pool; the head has a bias. Initialisation is torchvision's for
-    its DenseNets. Papyan et al. (2020) used deeper ones; what they changed in them we could not read.
+    its DenseNets. Papyan et al. (2020) used deeper ones, as we recall it; what they changed in them we could not read.
 
     Layers: stem (n, 16, h, h), block1, transition1, block2, transition2, block3 (n, c, ., .), features (n, d).
     A block ends with 12 width channels more than it begins with; a transition halves height and width.
