@@ -44,6 +44,7 @@ def test_a_run_without_epochs_measures_the_network_from_which_training_departs(r
         run(**changes)[0] for changes in ({"epochs": 0}, {"epochs": 1, "lr": 1e-14}, {})
     )
     assert set(untrained.epoch) == {0}
+    assert set(untrained.layer) == set(trained.layer) > {"features"}
     of_the_classifier = ["nc0_row_sum", "nc2_etf_weights", "nc2_cos_dev_weights"]  # no batch norm moves these
     first, same = (
         tables.select(table, metric=of_the_classifier).set_index("metric").value.to_dict()
