@@ -72,9 +72,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--grid", type=Path, metavar="FILE", help="the runs of a grid file")
     sub.add_argument("--all", action="store_true", help="every grid in data/grids")
     sub.add_argument("--seeds", help='in place of the seeds named elsewhere: "0-9" or "0,3"')
-    sub.add_argument(
-        "--workers", type=int, help="processes, one thread each; by default as many as cores, or GPUs"
-    )
+    sub.add_argument("--workers", type=int, help="processes at a time; by default as many as cores, or GPUs")
+    sub.add_argument("--threads", type=int, help="of each process, for fewer runs than cores; by default 1")
     sub.add_argument("--scheduler", metavar="ADDRESS", help="a Dask scheduler whose workers do the work")
     sub.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
 
@@ -109,7 +108,11 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "target", metavar="MODULE:FUNCTION", help="it returns (model, loader) or (model, {split: loader})"
     )
-    sub.add_argument("--checkpoints", metavar="PATTERN", help="state_dicts to load, such as 'ckpt/*.pt'")
+    sub.add_argument(
+        "--checkpoints",
+        metavar="PATTERN",
+        help="state_dicts to load, such as 'ckpt/*.pt'; the epoch is in the name",
+    )
     sub.add_argument("--classifier", metavar="NAME", help="the nn.Linear that gives the logits")
     sub.add_argument(
         "--classes",
@@ -118,6 +121,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     sub.add_argument(
         "--unpack", metavar="MODULE:FUNCTION", help="from a batch of any form to (inputs, labels)"
+    )
+    sub.add_argument(
+        "--layers", metavar="NAMES", help="modules inside the model to measure too: layer1,layer2"
     )
     sub.add_argument("--device", help="where to measure; by default where the model is")
     sub.add_argument("-o", dest="output", type=Path, help="where to write the long table (Parquet)")

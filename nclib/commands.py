@@ -44,15 +44,18 @@ def record(arguments: argparse.Namespace) -> int:
     from nclib import studies
     from nclib.studies.params import ParameterError
 
-    if arguments.workers is not None and arguments.workers < 1:
-        raise ParameterError(f"--workers must be at least 1, got {arguments.workers}")
-    if arguments.workers is not None and arguments.scheduler is not None:
-        raise ParameterError("--workers goes without --scheduler: a Dask cluster has the workers it has")
+    for name in ("workers", "threads"):
+        number = getattr(arguments, name)
+        if number is not None and number < 1:
+            raise ParameterError(f"--{name} must be at least 1, got {number}")
+        if number is not None and arguments.scheduler is not None:
+            raise ParameterError(f"--{name} goes without --scheduler: a Dask cluster has the workers it has")
     if arguments.device == "cuda" and arguments.scheduler is None:
         studies.require_cuda()
     report = studies.record(
         _named(arguments),
         workers=arguments.workers,
+        threads=arguments.threads or 1,
         scheduler=arguments.scheduler,
         device=arguments.device,
     )

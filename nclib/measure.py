@@ -70,7 +70,7 @@ def _measure_labels(
     if torch.bincount(y, minlength=K).min() == 0:
         return classification(head, passes()), None
     if kept is None:
-        return measure_stream(head, passes, num_classes=K, reference=reference)
+        return measure_stream(head, passes, num_classes=K, reference=reference)[:2]
     return measure_kept(head, kept, y, num_classes=K, reference=reference)
 
 

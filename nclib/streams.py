@@ -13,10 +13,10 @@ from nclib.metrics.separation import Directions, Onto
 from nclib.metrics.spectrum import effective_rank, participation_ratio
 from nclib.stats import ClassStats, missing_classes
 
-Batches = Iterator[tuple[Tensor, Tensor]]
-"""Features (n, d) and labels (n,), batch after batch."""
+Batches = Iterator[tuple[Tensor, ...]]
+"""Features (n, d) and labels (n,), batch after batch, and behind them what hidden layers give of these samples."""
 FEWEST_ROWS = 1000
-"""What a batch is gathered to at least: the book's own batches, which so stay as they are."""
+"""What a batch is gathered to at least."""
 
 
 def measure_stream(
@@ -26,34 +26,46 @@ def measure_stream(
     num_classes: int,
     reference: ClassStats | None = None,
     names: Sequence[int] | None = None,
-) -> tuple[dict[str, float], ClassStats]:
+) -> tuple[dict[str, float], ClassStats, list[dict[str, float]]]:
     """Error, loss, margins and every NC metric of features that are read twice in batches; their statistics.
 
     `passes` begins a pass over the batches, which must give the same samples each time, in whatever order. Memory
     is that of a few d x d and K x d matrices and of `gathered` features, for any number of samples. `reference` adds
     what is measured against *training* means, as in `measure.Split`; `names` are what messages call the classes.
+    Last come, of each hidden layer, the metrics that need no classifier.
 
     Raises ValueError for a class without samples, a pass without any, and passes of different length.
     """
-    rows = max(num_classes, FEWEST_ROWS)
-    stats, classified, directions = sums(
-        (ClassStats.of(H, y, num_classes), Classification.of(head, H, y), Directions.of(H, y, num_classes))
-        for H, y in gathered(passes(), rows)
+    K, rows = num_classes, max(num_classes, FEWEST_ROWS)
+    stats, classified, directions, *hidden_stats = sums(
+        (
+            ClassStats.of(H, y, K),
+            Classification.of(head, H, y),
+            Directions.of(H, y, K),
+            *(ClassStats.of(A, y, K) for A in hidden),
+        )
+        for H, y, *hidden in gathered(passes(), rows)
     )
     if (stats.n == 0).any():
         raise ValueError(missing_classes(stats.n, names))
-    decisions, *against = sums(
-        (nc.Decisions.of(stats, head, H, y), *_against(reference, head, H, y))
-        for H, y in gathered(passes(), rows)
+    decisions, *rest = sums(
+        (
+            nc.Decisions.of(stats, head, H, y),
+            *(nc.Decisions.of(s, None, A, y) for s, A in zip(hidden_stats, hidden, strict=True)),
+            *_against(reference, head, H, y),
+        )
+        for H, y, *hidden in gathered(passes(), rows)
     )
     if decisions.N != stats.N:
         raise ValueError(
             f"the first pass gave {stats.N:.0f} samples and the second {decisions.N}: measuring reads the data "
             "twice, and both passes must give the same samples"
         )
+    decided, against = rest[: len(hidden_stats)], rest[len(hidden_stats) :]
     # mean |h|^2 = within scatter + the means' own
     norm = stats.trace_Sigma_W + (stats.n @ stats.mu.square().sum(1)) / stats.N
-    return _values(head, stats, classified, directions, decisions, norm, reference, against), stats
+    values = _values(head, stats, classified, directions, decisions, norm, reference, against)
+    return values, stats, list(map(nc.collapse_metrics, hidden_stats, decided))
 
 
 def measure_kept(
@@ -94,14 +106,15 @@ def gathered(batches: Batches, rows: int) -> Batches:
     many classes would cost more in sums than in features. In memory are the features of fewer than `rows` samples and
     one batch, and while they are joined, twice.
     """
-    held: list[tuple[Tensor, Tensor]] = []
+    held: list[tuple[Tensor, ...]] = []
     count = 0
-    for H, y in batches:
-        if not held and len(H) >= rows:
-            yield H, y
+    for batch in batches:
+        n = len(batch[0])
+        if not held and n >= rows:
+            yield batch
             continue
-        held.append((H.clone(), y.clone()))  # the next batch may come in the same memory
-        count += len(H)
+        held.append(tuple(part.clone() for part in batch))  # the next batch may come in the same memory
+        count += n
         if count >= rows:
             yield _joined(held)
             held, count = [], 0
@@ -109,16 +122,15 @@ def gathered(batches: Batches, rows: int) -> Batches:
         yield _joined(held)
 
 
-def _joined(batches: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    H, y = zip(*batches, strict=True)
-    return torch.cat(H), torch.cat(y)
+def _joined(batches: list[tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+    return tuple(map(torch.cat, zip(*batches, strict=True)))
 
 
 def first_of_each(batches: Batches, num_classes: int, per_class: int) -> tuple[Tensor, Tensor]:
     """The first samples of each class, at most this many, in order of classes; no batch after the last is read."""
     held: list[tuple[Tensor, Tensor]] = []
     count = [0] * num_classes
-    for H, y in batches:
+    for H, y, *_ in batches:
         for k in y.unique().tolist():
             rows = (y == k).nonzero().flatten()[: per_class - count[k]]
             held.append((H[rows], y[rows]))

@@ -140,6 +140,11 @@ def test_execute_writes_where_it_was_told(capsys, tmp_path):
             ("record", "--all", "--workers", "2", "--scheduler", "tcp://x:1"),
             "--workers goes without --scheduler",
         ),
+        (("record", "--all", "--threads", "0"), "--threads must be at least 1"),
+        (
+            ("record", "--all", "--threads", "2", "--scheduler", "tcp://x:1"),
+            "--threads goes without --scheduler",
+        ),
         (("record", "--all", "--device", "tpu"), "invalid choice: 'tpu'"),
         (("record", "--grid", "nowhere.yml"), "nowhere.yml cannot be read: there is no such file"),
         (("record", "--grid", "."), "cannot be read"),
@@ -248,11 +253,12 @@ def test_parameters_name_their_product_with_the_other_defaults(asked_for):
     ]  # fmt: skip
     assert {study for study, _ in asked["cells"]} == {"mnist1d"}
     assert (asked["workers"], asked["scheduler"], asked["device"]) == (None, None, "auto")
+    assert asked["threads"] == 1
 
 
 def test_how_it_is_done_is_handed_on(asked_for):
-    asked = asked_for("mnist1d", "-p", "width", "4", "--workers", "3", "--device", "cpu")
-    assert (asked["workers"], asked["device"]) == (3, "cpu")
+    asked = asked_for("mnist1d", "-p", "width", "4", "--workers", "3", "--threads", "2", "--device", "cpu")
+    assert (asked["workers"], asked["threads"], asked["device"]) == (3, 2, "cpu")
     asked = asked_for("mnist1d", "-p", "width", "4", "--scheduler", "tcp://x:1", "--device", "cuda")
     assert (asked["workers"], asked["scheduler"], asked["device"]) == (None, "tcp://x:1", "cuda")
 

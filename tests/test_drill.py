@@ -300,7 +300,7 @@ def test_waiting_for_a_run_that_another_process_makes_takes_no_core(monkeypatch)
     class Worker:
         """Finds its run being made by somebody else, for a second."""
 
-        def __init__(self, device):
+        def __init__(self, device, threads):
             self.pipe, self.theirs = multiprocessing.Pipe()
             self.job, self.begun = None, time.monotonic()
 
@@ -321,7 +321,7 @@ def test_waiting_for_a_run_that_another_process_makes_takes_no_core(monkeypatch)
 
     monkeypatch.setattr(pool, "_Worker", Worker)
     cell = ("mnist1d", studies.get("mnist1d").SMOKE)
-    (outcome,) = pool.stream([(cell,)], workers=1, devices=["cpu"], stop=threading.Event())
+    (outcome,) = pool.stream([(cell,)], workers=1, threads=1, devices=["cpu"], stop=threading.Event())
     assert outcome.status == "elsewhere"
     assert len(asked) <= 2 + 1 / pool.POLL_SECONDS
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from nclib import recording, runs, studies
 from nclib.runs import RecordError
 from nclib.studies import jobs, mnist1d, terminal_phase, unconstrained
+from nclib.studies import recording as recording_of_studies
 from nclib.studies.jobs import Outcome, Report
 from nclib.training import Diverged, Stopped
 
@@ -213,3 +214,24 @@ def test_a_record_says_how_many_runs_were_made_beside_it(store):
     for seed in range(2):
         run = runs.find("unconstrained", studies.key(*cell(seed)))
         assert run.provenance["side_by_side"] == 2
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_each_process_has_the_threads_that_were_asked_for_and_a_record_says_so(store, threads):
+    studies.record([cell()], workers=1, threads=threads, device="cpu", progress=False).raise_failures()
+    run = runs.find("unconstrained", studies.key(*cell()))
+    assert run.provenance["threads"] == threads
+
+
+@pytest.mark.parametrize(("threads", "processes"), [(1, 6), (2, 3), (4, 1), (7, 1)])
+def test_cores_are_shared_out_between_processes_and_their_threads(store, monkeypatch, threads, processes):
+    seen = {}
+
+    def stream(planned, **how):
+        seen.update(how)
+        return (Outcome(*c, "recorded") for job in planned for c in job)
+
+    monkeypatch.setattr(recording_of_studies.os, "cpu_count", lambda: 6)
+    monkeypatch.setattr(recording_of_studies.pool, "stream", stream)
+    studies.record([cell(seed) for seed in range(8)], threads=threads, device="cpu", progress=False)
+    assert (seen["workers"], seen["threads"]) == (processes, threads)

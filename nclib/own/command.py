@@ -18,7 +18,7 @@ from nclib.own.measuring import Classes
 from nclib.own.trajectory import Trajectory
 
 _SHOWN = ("error", "loss", "nc1_trace_ratio", "nc2_cos_dev_means", "nc3_frobenius", "nc4_mismatch")
-"""What a line for a checkpoint shows; the file has every metric."""
+"""What a line of a split and layer shows; the file has every metric."""
 _INSIDE = ("state_dict", "model", "model_state_dict")
 """Where trainers put the weights among other things."""
 
@@ -31,6 +31,7 @@ def measure(
     classes: str | None = None,
     unpack: str | None = None,
     device: str | None = None,
+    layers: str | None = None,
     output: Path | None = None,
 ) -> None:
     """Print the metrics of what MODULE:FUNCTION returns: as it is (epoch 0), or a line for each checkpoint.
@@ -38,7 +39,8 @@ def measure(
     The function returns (model, loader), or (model, {"train": loader, ...}). A checkpoint is a state_dict, as
     it is or under "state_dict", "model" or "model_state_dict"; its epoch is the number after "epoch" in the
     file's name (`epoch=3-step=1250.ckpt`), or else the last number there. `unpack` names, as MODULE:FUNCTION too,
-    what turns a batch of another form into (inputs, labels). `output` gets the long table.
+    what turns a batch of another form into (inputs, labels). `layers`, dotted names with commas between them, are
+    measured too, a line each. `output` gets the long table.
 
     Raises ValueError, in one line, for whatever is wrong with any of these; nothing is written then.
     """
@@ -52,16 +54,17 @@ def measure(
     watch = Trajectory(
         model, loaders, classifier=classifier, classes=chosen, device=device,
         unpack=inputs_and_labels if unpack is None else _function(unpack, "mine.py:unpack"),
+        layers=[name.strip() for name in layers.split(",")] if layers else (),
     )  # fmt: skip
     if not paths:
         _print_all(_measured(watch, 0, target))
+        if layers:
+            print()
+            _print_lines(watch, 0, heading=True)
     for epoch, path in paths.items():
         _load(model, path)
-        values = _measured(watch, epoch, f"{target} with {path}")
-        if epoch == next(iter(paths)):
-            print(f"{'epoch':>6} {'split':8}" + "".join(f" {name:>17}" for name in _SHOWN))
-        for split, metrics in values.items():
-            print(f"{epoch:6} {split:8}" + "".join(f" {metrics[name]:17.6g}" for name in _SHOWN))
+        _measured(watch, epoch, f"{target} with {path}")
+        _print_lines(watch, epoch, heading=epoch == next(iter(paths)))
     if output is not None:
         watch.save(output)
 
@@ -72,6 +75,21 @@ def _print_all(values: Mapping[str, Mapping[str, float]]) -> None:
     for name in names:
         cells = (f"{metrics[name]:12.6g}" if name in metrics else " " * 12 for metrics in values.values())
         print(f"{name:26}" + "".join(f" {cell}" for cell in cells) + f"  {tables.METRICS[name]}")
+
+
+def _print_lines(watch: Trajectory, epoch: int, *, heading: bool) -> None:
+    """A line for each split and, where there are several, each layer: a hidden one has less to show."""
+    rows = tables.select(watch.table, epoch=epoch)
+    several = rows.layer.nunique() > 1
+    width = max(map(len, rows.layer))
+    if heading:
+        column = f" {'layer':{width}}" if several else ""
+        print(f"{'epoch':>6} {'split':8}{column}" + "".join(f" {name:>17}" for name in _SHOWN))
+    for (split, layer), measured in rows.groupby(["split", "layer"], sort=False):
+        values = dict(zip(measured.metric, measured.value, strict=True))
+        column = f" {layer:{width}}" if several else ""
+        cells = (f" {values[name]:17.6g}" if name in values else " " * 18 for name in _SHOWN)
+        print((f"{epoch:6} {split:8}{column}" + "".join(cells)).rstrip())
 
 
 def _measured(watch: Trajectory, epoch: int, what: str) -> dict[str, dict[str, float]]:

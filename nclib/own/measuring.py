@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from nclib.metrics.nc import Head
 from nclib.own.batches import Unpack, inputs_and_labels, unpacked
 from nclib.own.classifier import Tap, at_rest, classifier_named, last_classifier, tapped
+from nclib.own.layers import Layers, LayerTap, layers_tapped
 from nclib.stats import ClassStats
-from nclib.streams import measure_stream
+from nclib.streams import Batches, measure_stream
 
 Classes = Sequence[int] | Mapping[int, int]
 
@@ -63,19 +64,25 @@ class Reading:
 
     head: Head
     """The classifier's rows of the classes that are measured."""
-    passes: Callable[[], Iterator[tuple[Tensor, Tensor]]]
-    """Begins a pass over features (n, d) and labels (n,), which are places among `names`."""
+    passes: Callable[[], Batches]
+    """Begins a pass over features (n, d), labels (n,), which are places among `names`, and hidden layers."""
     names: list[int]
     """The labels of the classes, in order."""
+    layers: list[str]
+    """The hidden layers, in the order of the passes."""
 
-    def measure(self, reference: ClassStats | None = None) -> tuple[dict[str, float], ClassStats]:
-        """What `measure_model` returns, and the class statistics; `reference` are those of the training data.
+    def measure(
+        self, reference: ClassStats | None = None
+    ) -> tuple[dict[str, float], ClassStats, dict[str, dict[str, float]]]:
+        """What `measure_model` returns, the class statistics, and of hidden layers what needs no classifier.
 
-        Given, the rule of the nearest *training* mean is measured too: `ncc_accuracy_train_means` and
-        `nc4_mismatch_train_means`.
+        Given `reference`, the statistics of the training data, the rule of the nearest *training* mean is measured
+        too: `ncc_accuracy_train_means` and `nc4_mismatch_train_means`.
         """
-        K = len(self.names)
-        return measure_stream(self.head, self.passes, num_classes=K, reference=reference, names=self.names)
+        values, stats, hidden = measure_stream(
+            self.head, self.passes, num_classes=len(self.names), reference=reference, names=self.names
+        )
+        return values, stats, dict(zip(self.layers, hidden, strict=True))
 
 
 @contextmanager
@@ -87,8 +94,12 @@ def reading(
     classes: Classes | None = None,
     device: torch.device | str | None = None,
     unpack: Unpack = inputs_and_labels,
+    layers: Layers = (),
 ) -> Iterator[Reading]:
-    """A `Reading` of the model on the data, both left as they were; arguments and errors are `measure_model`'s."""
+    """A `Reading` of the model on the data, both left as they were; arguments and errors are `measure_model`'s.
+
+    layers: modules inside the model, as `nclib.own.layers.Layers` has them, to be measured in the same passes.
+    """
     if isinstance(loader, Iterator) or not isinstance(loader, Iterable):
         raise ValueError(
             f"the data is read twice, which a {type(loader).__name__} does not allow: give a DataLoader, or a list"
@@ -99,20 +110,22 @@ def reading(
         args, kwargs, _ = unpacked(_first(loader), target, unpack)
         if found is None:
             found = last_classifier(model, *args, **kwargs)
-        with tapped(model, found) as tap:
+        with tapped(model, found) as tap, layers_tapped(model, layers) as inside:
             tap.check(*args, **kwargs)
             # Only now: weight_norm and spectral_norm, in their older form, compute the weight in a forward pass.
             rows = _rows_by_label(classes, len(found.weight))
             names = sorted(rows)
             head = _head(found, [rows[label] for label in names])
             known = torch.tensor(names, device=head.W.device)
+            inside.take()
             del args, kwargs
 
-            def passes() -> Iterator[tuple[Tensor, Tensor]]:
+            def passes() -> Batches:
                 rewind()
-                return _features(tap, loader, target, unpack, known, every_row=len(rows) == len(found.weight))
+                every_row = len(rows) == len(found.weight)
+                return _batches(tap, inside, loader, target, unpack, known, every_row=every_row)
 
-            yield Reading(head, passes, names)
+            yield Reading(head, passes, names, inside.names)
 
 
 @contextmanager
@@ -143,21 +156,26 @@ def _first(loader: Iterable) -> object:
     raise ValueError("the loader is empty: there are no samples")
 
 
-def _features(
+def _batches(
     tap: Tap,
+    inside: LayerTap,
     loader: Iterable,
     device: torch.device,
     unpack: Unpack,
     known: Int[Tensor, " K"],
     *,
     every_row: bool,
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Features with renumbered labels, batch by batch, without the samples of classes left out."""
+) -> Batches:
+    """Features, renumbered labels and hidden layers, batch by batch, without the samples of classes left out."""
     for batch in loader:
         args, kwargs, labels = unpacked(batch, device, unpack)
-        H, labels = tap.features(*args, **kwargs).to(known.device), labels.to(known.device)
-        if len(H) != len(labels):
-            raise ValueError(f"the loader gives {len(labels)} labels to {len(H)} rows of features: one each")
+        H, *hidden = (A.to(known.device) for A in (tap.features(*args, **kwargs), *inside.take()))
+        labels = labels.to(known.device)
+        for name, A in zip(("features", *inside.names), (H, *hidden), strict=True):
+            if len(A) != len(labels):
+                raise ValueError(
+                    f"the loader gives {len(labels)} labels to {len(A)} rows of {name}: one each"
+                )
         y, keep = _renumbered(labels, known)
         if every_row and not keep.all():
             shown = ", ".join(map(str, known[:10].tolist())) + (", ..." if len(known) > 10 else "")
@@ -166,7 +184,7 @@ def _features(
                 "of the classifier stand for: say with classes=[...] which label each row stands for"
             )
         if keep.any():
-            yield (H, y) if keep.all() else (H[keep], y[keep])
+            yield tuple(part if keep.all() else part[keep] for part in (H, y, *hidden))
 
 
 def _renumbered(

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from nclib import tables
 from nclib.geometry import simplex_picture
 from nclib.own.batches import Unpack, inputs_and_labels
+from nclib.own.layers import Layers
 from nclib.own.measuring import Classes, Reading, reading
 from nclib.stats import ClassStats
 from nclib.streams import first_of_each
@@ -34,9 +35,14 @@ class Trajectory:
     options are those of `nclib.measure_model`. Where there is a split "train", the others are also measured
     by the rule of the nearest training mean. `run` and `seed` name this training among others in one table.
 
+    `layers` are dotted names of modules whose outputs are measured in the same passes, by those metrics that need no
+    classifier: vectors (n, p) as they are, channels (n, p, h, w) averaged over positions. For any other output give
+    a mapping from the name to a function that makes (n, p) of it: `{"blocks.3": lambda output: output[:, 0]}`. Each
+    keeps p^2 float64 numbers. `nclib.plots.anatomy.layers` draws them.
+
     `pictures=True` keeps `arrays` of the split "train" too, which `nclib.plots.animation.slider` and
     `nclib.plots.terminal_phase.grams` draw: 2 K (d + 11 K) numbers an epoch, meant for tens of classes. Not measured,
-    unlike in a study of this book, are layers before the classifier's input, spectra and adversarial distances.
+    unlike in a study of this book, are spectra and adversarial distances.
     """
 
     def __init__(
@@ -48,6 +54,7 @@ class Trajectory:
         classes: Classes | None = None,
         device: torch.device | str | None = None,
         unpack: Unpack = inputs_and_labels,
+        layers: Layers = (),
         run: str = "mine",
         seed: int = 0,
         pictures: bool = False,
@@ -59,14 +66,16 @@ class Trajectory:
             raise ValueError(f'pictures are of the split "train", and the splits are {", ".join(loaders)}')
         self._model = model
         self._loaders = dict(sorted(loaders.items(), key=lambda item: item[0] != "train"))
-        self._options = {"classifier": classifier, "classes": classes, "device": device, "unpack": unpack}
+        self._options = {
+            "classifier": classifier, "classes": classes, "device": device, "unpack": unpack, "layers": layers,
+        }  # fmt: skip
         self._run, self._seed = run, seed
         self._pictures = pictures
-        self._measured: dict[int, dict[str, dict[str, float]]] = {}
+        self._measured: dict[int, dict[str, dict[str, dict[str, float]]]] = {}  # epoch, split, layer, metric
         self._drawn: dict[int, dict[str, Tensor]] = {}
 
     def measure(self, epoch: int) -> dict[str, dict[str, float]]:
-        """The metrics of the model as it is now, by split; they are kept as those of this epoch.
+        """The metrics of the model as it is now, by split; they are kept as those of this epoch, with the layers'.
 
         Raises ValueError as `nclib.measure_model` does, and for an epoch that was measured before. Nothing of
         an epoch is kept then.
@@ -75,26 +84,27 @@ class Trajectory:
             raise ValueError(f"an epoch is a whole number, got {epoch!r}")
         if epoch in self._measured:
             raise ValueError(f"epoch {epoch} was measured before: each epoch is measured once")
-        found: dict[str, dict[str, float]] = {}
+        found: dict[str, dict[str, dict[str, float]]] = {}
         statistics: dict[str, ClassStats] = {}
         picture: dict[str, Tensor] = {}
         for split, loader in self._loaders.items():
             with reading(self._model, loader, **self._options) as data:
-                found[split], statistics[split] = data.measure(statistics.get("train"))
+                values, statistics[split], hidden = data.measure(statistics.get("train"))
+                found[split] = hidden | {"features": values}
                 if self._pictures and split == "train":
                     picture = _picture(data, statistics[split])
-                    picture["error"] = torch.tensor(found[split]["error"], dtype=torch.float64)
+                    picture["error"] = torch.tensor(values["error"], dtype=torch.float64)
         if picture:
             self._drawn[epoch] = picture
         self._measured[epoch] = found
-        return found
+        return {split: layers["features"] for split, layers in found.items()}
 
     @property
     def table(self) -> pd.DataFrame:
         """The long table of `nclib.tables`: run, seed, epoch, split, labels, layer, metric, value.
 
-        Labels are taken to be clean, and the layer is the classifier's input. The curves of
-        `nclib.plots.terminal_phase` want some parameters of the training as columns besides:
+        Labels are taken to be clean. The layer "features" is the classifier's input, the others are `layers`. The
+        curves of `nclib.plots.terminal_phase` want some parameters of the training as columns besides:
         `watch.table.assign(epochs=..., schedule="constant", train_size=...)`.
 
         Raises ValueError while nothing has been measured.
@@ -102,9 +112,10 @@ class Trajectory:
         if not self._measured:
             raise ValueError("nothing has been measured: call measure(epoch) first")
         rows = [
-            {"epoch": epoch, "split": split, "labels": "clean", "layer": "features", "metric": name, "value": value}
+            {"epoch": epoch, "split": split, "labels": "clean", "layer": layer, "metric": name, "value": value}
             for epoch, splits in self._measured.items()
-            for split, values in splits.items()
+            for split, layers in splits.items()
+            for layer, values in layers.items()
             for name, value in values.items()
         ]  # fmt: skip
         return tables.from_rows(rows, run=self._run, seed=self._seed)

@@ -108,6 +108,7 @@ def record(
     cells: Iterable[tuple[str, StudyParams]],
     *,
     workers: int | None = None,
+    threads: int = 1,
     scheduler: str | None = None,
     device: str = "auto",
     progress: bool = True,
@@ -117,12 +118,19 @@ def record(
 
     A record of another generation counts as missing, unless `stale` is False: reading does not train again.
 
-    On this machine with a process per core, or per GPU where the device is one; or, with the address of a
-    Dask `scheduler`, on its workers. A run that fails does not stop the others. Raises RecordError when
-    going on is hopeless: no scheduler, or no space left on the disk.
+    On this machine with a process per core, or per GPU where the device is one, and one thread each; or, with the
+    address of a Dask `scheduler`, on its workers. `threads` of a process suit fewer runs than cores: sums then come
+    out in another order, and a run's numbers differ by rounding that its training makes larger. A run that fails
+    does not stop the others. Raises RecordError when going on is hopeless: no scheduler, or no space left on the disk.
     """
     from nclib.studies import recording  # it stands on this module
 
     return recording.record(
-        cells, workers=workers, scheduler=scheduler, device=device, progress=progress, stale=stale
+        cells,
+        workers=workers,
+        threads=threads,
+        scheduler=scheduler,
+        device=device,
+        progress=progress,
+        stale=stale,
     )

@@ -1,4 +1,4 @@
-"""Jobs on this machine: a process for each worker, one thread each; a worker that dies costs only its own job."""
+"""Jobs on this machine: a process for each worker; a worker that dies costs only its own job."""
 
 import contextlib
 import os
@@ -20,8 +20,6 @@ ATTEMPTS = 3
 POLL_SECONDS = 0.2
 """How often to look whether to stop, and whether a run that another process was making is there."""
 ENVIRONMENT = {
-    # A worker's threads are its own: the cores are shared out by running several workers.
-    "OMP_NUM_THREADS": "1",
     # Activations of some 100 kB to 10 MB come and go thousands of times: keep their memory, in large pages. A
     # tenth to a quarter of the time of a small network's training step (glibc; elsewhere without effect).
     "MALLOC_MMAP_MAX_": "0",
@@ -31,9 +29,14 @@ ENVIRONMENT = {
 
 
 def stream(
-    jobs: Sequence[Sequence[Cell]], *, workers: int, devices: Sequence[str], stop: threading.Event
+    jobs: Sequence[Sequence[Cell]],
+    *,
+    workers: int,
+    threads: int,
+    devices: Sequence[str],
+    stop: threading.Event,
 ) -> Iterator[Outcome]:
-    """Do all jobs in this order, `workers` at a time on these devices in turn; outcomes as they come.
+    """Do all jobs in this order, `workers` at a time, `threads` each, on these devices in turn; outcomes as they come.
 
     A run whose process is killed is tried again, by itself and from its checkpoint. A run that another
     process is making is waited for. Once `stop` is set no job is begun; those at work save the state of their
@@ -41,7 +44,7 @@ def stream(
     """
     queue = deque((tuple(job), 0) for job in jobs)
     later: list[tuple[Sequence[Cell], int]] = []
-    crew = [_Worker(devices[i % len(devices)]) for i in range(min(workers, len(queue)))]
+    crew = [_Worker(devices[i % len(devices)], threads) for i in range(min(workers, len(queue)))]
     told, look_again = False, 0.0
     try:
         while any(worker.job for worker in crew) or ((queue or later) and not stop.is_set()):
@@ -56,7 +59,7 @@ def stream(
                 (job, attempts), outcomes = worker.job, worker.take()
                 if outcomes is None:
                     outcomes = _after_a_death(job, attempts + 1, queue, worker.exit_code)
-                    crew[crew.index(worker)] = _Worker(worker.device)
+                    crew[crew.index(worker)] = _Worker(worker.device, threads)
                 later += [(((o.study, o.params),), attempts) for o in outcomes if o.status == "busy"]
                 yield from (o for o in outcomes if o.status != "busy")
             if not queue and time.monotonic() >= look_again:
@@ -93,13 +96,13 @@ def _after_a_death(job: Sequence[Cell], attempts: int, queue: deque, exit_code: 
 class _Worker:
     """A process that does one job after the other until its pipe is closed."""
 
-    def __init__(self, device: str):
+    def __init__(self, device: str, threads: int):
         # Fresh interpreters: a fork of a process that has already used OpenMP or CUDA can hang.
         context = get_context("spawn")
         self.pipe, theirs = context.Pipe()
         self.device, self.job = device, None
-        self._process = context.Process(target=_serve, args=(theirs, device))
-        with _inheriting():
+        self._process = context.Process(target=_serve, args=(theirs, device, threads))
+        with _inheriting(ENVIRONMENT | {"OMP_NUM_THREADS": str(threads)}):
             self._process.start()
         theirs.close()
 
@@ -137,15 +140,15 @@ class _Worker:
 
 
 @contextlib.contextmanager
-def _inheriting() -> Iterator[None]:
-    """ENVIRONMENT, and deafness to Ctrl-C, for processes started within.
+def _inheriting(environment: dict[str, str]) -> Iterator[None]:
+    """These variables, and deafness to Ctrl-C, for processes started within.
 
     Ctrl-C reaches every process of a terminal at once; only this one acts on it.
     """
-    before = {name: os.environ.get(name) for name in ENVIRONMENT}
+    before = {name: os.environ.get(name) for name in environment}
     in_main = threading.current_thread() is threading.main_thread()
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_main else None
-    os.environ.update(ENVIRONMENT)
+    os.environ.update(environment)
     try:
         yield
     finally:
@@ -155,11 +158,11 @@ def _inheriting() -> Iterator[None]:
             signal.signal(signal.SIGINT, handler)
 
 
-def _serve(pipe: connection.Connection, device: str) -> None:
+def _serve(pipe: connection.Connection, device: str, threads: int) -> None:
     """In the worker's process."""
     signal.signal(signal.SIGTERM, lambda *_: request_stop())
     threading.Thread(target=_stop_with_the_parent, daemon=True).start()
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
     try:
         while True:
             pipe.send(perform(pipe.recv(), device))

@@ -22,6 +22,7 @@ def record(
     cells: Iterable[Cell],
     *,
     workers: int | None,
+    threads: int,
     scheduler: str | None,
     device: str,
     progress: bool,
@@ -40,7 +41,7 @@ def record(
             datasets.load(dataset, "test")
     with (
         _stopping() as stop,
-        _engine(todo, workers, scheduler, device, stop) as stream,
+        _engine(todo, workers, threads, scheduler, device, stop) as stream,
         contextlib.closing(stream),
         _Progress(todo, show=progress) as bar,
     ):
@@ -58,7 +59,12 @@ def record(
 
 @contextlib.contextmanager
 def _engine(
-    todo: Sequence[Cell], workers: int | None, scheduler: str | None, device: str, stop: threading.Event
+    todo: Sequence[Cell],
+    workers: int | None,
+    threads: int,
+    scheduler: str | None,
+    device: str,
+    stop: threading.Event,
 ) -> Iterator[Iterator[Outcome]]:
     """The stream of outcomes: from a pool of processes here, or from the workers of a Dask cluster."""
     if scheduler is not None:
@@ -72,10 +78,9 @@ def _engine(
         return
     where = studies.choose_device(device)
     gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count())] if where.type == "cuda" else []
-    workers = workers or len(gpus) or os.cpu_count() or 1
-    yield pool.stream(
-        jobs.plan(todo, workers=workers, device=where), workers=workers, devices=gpus or ["cpu"], stop=stop
-    )
+    workers = workers or len(gpus) or max(1, (os.cpu_count() or 1) // threads)
+    planned = jobs.plan(todo, workers=workers, device=where)
+    yield pool.stream(planned, workers=workers, threads=threads, devices=gpus or ["cpu"], stop=stop)
 
 
 @contextlib.contextmanager
