@@ -2,17 +2,9 @@
 
 import pandas as pd
 
-from nclib.claims.terminal_phase import THROUGH, TRAIN, falls, varied
+from nclib.claims.terminal_phase import THROUGH, TRAIN, end_over_start, falls, varied
 from nclib.claims.terminal_phase import claim as _claim
-from nclib.claims.verdict import (
-    Verdict,
-    by_seed,
-    final_epoch,
-    judged,
-    mean_over_seeds,
-    per_run,
-    terminal_start,
-)
+from nclib.claims.verdict import Verdict, by_seed, final_epoch, judged, mean_over_seeds, per_run
 
 _MSE = varied(loss="mse")
 _COMMON = {"source": "han2022", "page": "12_what_it_needs"}
@@ -29,9 +21,9 @@ def _off_the_central_path(table: pd.DataFrame) -> Verdict:
 @judged
 def _spread_of_the_snr(table: pd.DataFrame) -> Verdict:
     rows = _MSE(table)
-    start = per_run(rows, "snr_spread", terminal_start(rows), **TRAIN) - 1
-    end = per_run(rows, "snr_spread", final_epoch(rows), **TRAIN) - 1
-    return mean_over_seeds(by_seed(end / start, rows), below=0.9, ratio=True)
+    return mean_over_seeds(
+        by_seed(end_over_start(rows, "snr_spread", floor=1.0), rows), below=0.9, ratio=True
+    )
 
 
 CLAIMS = (

@@ -2,17 +2,9 @@
 
 import pandas as pd
 
-from nclib.claims.terminal_phase import TEST, THROUGH, TRAIN, largest, through
+from nclib.claims.terminal_phase import TEST, THROUGH, TRAIN, end_over_start, largest, through
 from nclib.claims.terminal_phase import claim as _claim
-from nclib.claims.verdict import (
-    Verdict,
-    by_seed,
-    final_epoch,
-    judged,
-    mean_over_seeds,
-    per_run,
-    terminal_start,
-)
+from nclib.claims.verdict import Verdict, by_seed, judged, mean_over_seeds
 
 _COMMON = {"source": "hui2022", "page": "11_test_and_layers"}
 
@@ -21,11 +13,8 @@ _COMMON = {"source": "hui2022", "page": "11_test_and_layers"}
 def _less_than_training_features(table: pd.DataFrame) -> Verdict:
     rows = largest(table)
     # On the training images the squared distance from the training mean over Tr Sigma_B is NC1 by traces.
-    test, train = (
-        per_run(rows, metric, final_epoch(rows), **where)
-        / per_run(rows, metric, terminal_start(rows), **where)
-        for metric, where in (("test_collapse_strong", TEST), ("nc1_trace_ratio", TRAIN))
-    )
+    test = end_over_start(rows, "test_collapse_strong", TEST)
+    train = end_over_start(rows, "nc1_trace_ratio", TRAIN)
     return mean_over_seeds(by_seed(test / train, rows), above=1.0, ratio=True)
 
 

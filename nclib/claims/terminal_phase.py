@@ -81,6 +81,19 @@ def falls(metric: str, below: float, runs: Runs = largest, where: dict[str, str]
     return through(metric, runs, where, below=below)
 
 
+def end_over_start(
+    rows: pd.DataFrame,
+    metric: str,
+    where: dict[str, str] = TRAIN,
+    since: Callable[[pd.DataFrame], pd.Series] = terminal_start,
+    *,
+    floor: float = 0.0,
+) -> pd.Series:
+    """A metric, less its least value `floor`, at the last epoch over that `since` another, a value a run."""
+    start, end = (per_run(rows, metric, epoch(rows), **where) - floor for epoch in (since, final_epoch))
+    return end / start
+
+
 def through(
     metric: str,
     runs: Runs = largest,
@@ -93,9 +106,9 @@ def through(
     @judged
     def judge(table: pd.DataFrame) -> Verdict:
         rows = runs(table)
-        start = per_run(rows, metric, since(rows), **where)
-        end = per_run(rows, metric, final_epoch(rows), **where)
-        return mean_over_seeds(by_seed(end / start, rows), ratio=True, **threshold)
+        return mean_over_seeds(
+            by_seed(end_over_start(rows, metric, where, since), rows), ratio=True, **threshold
+        )
 
     return judge
 
