@@ -699,6 +699,23 @@ ORIGIN = ("train", "clean", "origin", "curvature")
 ALL = ("train", "clean", "all")
 
 
+def still_falls(metric: str, cells: Sequence) -> Callable[[list[float]], pd.DataFrame]:
+    """Measured twice in the second half of the terminal phase, from epoch 10 on, and just before that half."""
+
+    def make(values):
+        recorded = []
+        for cell, v in zip(cells, values, strict=False):
+            last = cell.epochs
+            middle = (9 + last) // 2
+            rows = {(*TRAIN, "error", e): x for e, x in {1: 0.5, 10: 0.0, middle: 0.0, last: 0.0}.items()}
+            rows |= {(*TRAIN, metric, e): DECOY for e in (1, 10, middle)}
+            rows |= {(*TRAIN, metric, middle + 1): 2.0, (*TRAIN, metric, last): 2.0 * v}
+            recorded.append((cell, rows))
+        return table(recorded)
+
+    return make
+
+
 def of_papyan(prefix: str, cells: Sequence) -> dict[str, Case]:
     """What Papyan et al. (2020) say of every network, on runs of one."""
     fall = {
@@ -717,6 +734,36 @@ def of_papyan(prefix: str, cells: Sequence) -> dict[str, Case]:
         **{name: Case(at_end(metric, cells), metric) for name, metric in end.items()},
         "generalisation": Case(rises("error", cells), "error"),
         "robustness": Case(robust(cells=cells), "deepfool_relative_mean"),
+        "loss-late": Case(still_falls("loss", cells), "loss"),
+        "stays-fitted": Case(
+            terminal(
+                {
+                    (*TRAIN, "error"): lambda v: {10: 0.0, 50: v, 75: v / 2},
+                    (*TRAIN, "loss"): lambda v: {75: 1.0},
+                },
+                cells,
+            ),
+            "error",
+        ),
+    }
+    return {f"{prefix}-{name}": case for name, case in cases.items()}
+
+
+def of_han(prefix: str, cells: Sequence) -> dict[str, Case]:
+    """What Han et al. (2022) say of squared error, on runs of one length."""
+    parts = {
+        (*TRAIN, "mse_perp"): lambda v: {10: DECOY, 75: 4.0 * v},
+        (*TRAIN, "mse_nc1"): lambda v: {10: DECOY, 75: 3.0},
+        (*TRAIN, "mse_nc23"): lambda v: {10: DECOY, 75: 1.0},
+    }
+    cases = {
+        "mse-nc1": Case(falls("nc1_pinv", cells), "nc1_pinv"),
+        "mse-nc2": Case(falls("nc2_cos_dev_means", cells), "nc2_cos_dev_means"),
+        "mse-nc3": Case(falls("nc3_frobenius", cells), "nc3_frobenius"),
+        "central-path": Case(terminal(parts, cells), "mse_perp"),
+        "equal-snr": Case(
+            terminal({(*TRAIN, "snr_spread"): lambda v: {10: 3.0, 75: 1 + 2.0 * v}}, cells), "snr_spread"
+        ),
     }
     return {f"{prefix}-{name}": case for name, case in cases.items()}
 
@@ -791,24 +838,8 @@ CASES = {
         "test_collapse_strong",
     ),
     "hui2022-weak": Case(falls("test_collapse_weak", where=TEST), "test_collapse_weak"),
-    "han2022-mse-nc1": Case(falls("nc1_pinv", small(loss="mse")), "nc1_pinv"),
-    "han2022-mse-nc2": Case(falls("nc2_cos_dev_means", small(loss="mse")), "nc2_cos_dev_means"),
-    "han2022-mse-nc3": Case(falls("nc3_frobenius", small(loss="mse")), "nc3_frobenius"),
-    "han2022-central-path": Case(
-        terminal(
-            {
-                (*TRAIN, "mse_perp"): lambda v: {10: DECOY, 75: 4.0 * v},
-                (*TRAIN, "mse_nc1"): lambda v: {10: DECOY, 75: 3.0},
-                (*TRAIN, "mse_nc23"): lambda v: {10: DECOY, 75: 1.0},
-            },
-            small(loss="mse"),
-        ),
-        "mse_perp",
-    ),
-    "han2022-equal-snr": Case(
-        terminal({(*TRAIN, "snr_spread"): lambda v: {10: 3.0, 75: 1 + 2.0 * v}}, small(loss="mse")),
-        "snr_spread",
-    ),
+    **of_han("han2022", small(loss="mse")),
+    **of_han("han2022-long", CELLS["terminal_phase_squared_error"]),
     "nguyen2023-training": Case(
         paired("nc1_trace_ratio", small(label_noise=0.2), small(), NOISY, TRAIN), "nc1_trace_ratio"
     ),
@@ -825,6 +856,12 @@ CASES = {
     "zhao2026-adamw-nc1": Case(paired("nc1_pinv", ADAMW, small()), "nc1_pinv"),
     "zhao2026-adamw-nc2": Case(paired("nc2_etf_weights", ADAMW, small()), "nc2_etf_weights"),
     "zhao2026-adamw-nc3": Case(paired("nc3_frobenius", ADAMW, small()), "nc3_frobenius"),
+    **{
+        f"zhao2026-adamw-matched-{name}": Case(
+            paired(metric, CELLS["terminal_phase_decoupled"], small()), metric
+        )
+        for name, metric in (("nc1", "nc1_pinv"), ("nc2", "nc2_etf_weights"), ("nc3", "nc3_frobenius"))
+    },
     "zhao2026-decay-row-sum": Case(paired("nc0_row_sum", MUCH, NONE, WHOLE), "nc0_row_sum"),
     "zhao2026-decay-nc2": Case(paired("nc2_etf_weights", MUCH, NONE), "nc2_etf_weights"),
     "zhao2026-decay-nc3": Case(paired("nc3_frobenius", MUCH, NONE), "nc3_frobenius"),
@@ -1292,7 +1329,7 @@ def test_runs_of_another_kind_are_not_evidence(claim):
 
 @pytest.mark.parametrize("claim", [c for c in MEANS if c.study == "terminal_phase"], ids=lambda c: c.id)
 def test_a_run_that_never_reaches_zero_training_error_decides_nothing(claim):
-    if claim.source in ("galanti2022", "nguyen2023", "zhao2026") or claim.id == "han2022-central-path":
+    if claim.source in ("galanti2022", "nguyen2023", "zhao2026") or claim.id.endswith("central-path"):
         return  # about the last epoch, whatever the training error
     if claim.id.endswith(("-error", "-apart", "-minimum", "-widths", "-widths-source", "-as-true")):
         return
@@ -1440,6 +1477,39 @@ def test_the_sum_of_rows_is_judged_by_what_the_recurrence_leaves():
     left = float(zhao2026.row_sum_factors(rates, run.weight_decay, run.momentum)[-1])
     low, high = (bound for _, bound in bounds(claims.get("zhao2026-decay-row-sum")))
     assert (low, high) == (pytest.approx(0.95 * left, rel=2e-3), pytest.approx(1.05 * left, rel=2e-3))
+
+
+def test_the_matched_decay_of_adamw_shrinks_weights_as_much_as_that_of_sgd():
+    def spent(run):
+        factor, steps = learning_rate_factor(run.schedule, run.epochs), run.train_size // run.batch_size
+        return steps * run.weight_decay * sum(run.lr * factor(epoch) for epoch in range(run.epochs))
+
+    sgd, matched, unmatched = small()[0], CELLS["terminal_phase_decoupled"][0], ADAMW[0]
+    of_sgd = spent(sgd) / (1 - sgd.momentum)
+    assert spent(matched) == pytest.approx(of_sgd, rel=0.002)
+    assert spent(unmatched) < 0.002 * of_sgd
+
+
+def test_a_second_half_of_which_only_the_end_was_measured_decides_nothing():
+    claim = claims.get("papyan2020-loss-late")
+    made = supported(claim)
+    middle = (9 + made.epochs) // 2
+    verdict = claim.judge(made[made.epoch != middle + 1])
+    assert verdict.status == "inconclusive"
+    assert "nothing was measured" in verdict.reason
+
+
+@pytest.mark.parametrize("epoch", [10, 50, 75])
+def test_an_error_that_comes_back_at_any_epoch_of_the_terminal_phase_is_not_effectively_zero(epoch):
+    claim = claims.get("papyan2020-stays-fitted")
+    errors = {1: 0.5, 5: 0.0, 10: 0.0, 50: 0.0, 75: 0.0} | {epoch: 0.01}
+    made = table(
+        [(cell, {(*TRAIN, "error", e): x for e, x in errors.items()}) for cell in CELLS["terminal_phase"]]
+    )
+    assert claim.judge(made).status == "not supported"
+    errors[epoch] = 0.0
+    kept = made.assign(value=made.epoch.map(errors))
+    assert claim.judge(kept).status == "supported"
 
 
 def test_the_largest_scale_with_three_seeds_is_judged_and_no_smaller_one():

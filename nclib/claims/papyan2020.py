@@ -4,6 +4,7 @@ import pandas as pd
 
 from nclib.claims.terminal_phase import (
     NOTEBOOK_RATE,
+    NOTEBOOK_RATE_IN_FULL,
     PROTOCOL_SCALE,
     SMALL,
     THROUGH,
@@ -13,6 +14,8 @@ from nclib.claims.terminal_phase import (
     falls,
     largest,
     main_runs,
+    stays,
+    terminal_middle,
     through,
 )
 from nclib.claims.terminal_phase import claim as _claim
@@ -29,11 +32,16 @@ _OTHERS = {
         "DenseNet-40",
         main_runs(PROTOCOL_SCALE | {"width": 12}, SMALL | {"width": 4}, architecture="densenet40"),
     ),
-    "notebook-rate": ("ResNet-18 at the rate of the source's notebook", main_runs(NOTEBOOK_RATE)),
+    "notebook-rate": (
+        "ResNet-18 at the rate of the source's notebook",
+        main_runs(NOTEBOOK_RATE_IN_FULL, NOTEBOOK_RATE),
+    ),
 }
 """The two other families of networks, and another learning rate, of which the same is claimed."""
 _LATE = ("loss", "nc2-equiangular-classifiers", "nc2-reached-classifiers", "nc3-reached")
 """Claims on the first network whose predicates were committed when its smaller runs were recorded."""
+_LATEST = ("loss-late", "stays-fitted")
+"""Claims whose predicates were committed when runs of every network but DenseNet-40 were begun or recorded."""
 
 
 def _farther(runs: Runs):
@@ -57,16 +65,30 @@ def _claims(runs: Runs, key: str = "", name: str = "") -> tuple[Claim, ...]:
 
     def claim(of: str, statement: str, place: str, measure: str, predicate: str, judge) -> Claim:
         if not key:
-            registered = "after" if of in _LATE else "before"
+            registered = "after" if of in _LATE + _LATEST else "before"
             return _claim(of, statement, place, measure, predicate, judge, registered=registered)
+        registered = "after" if of in _LATEST and key != "densenet40" else "before"
         statement = f"{name}: {statement[0].lower()}{statement[1:]}"
-        of = f"{key}-{of}"
-        return _claim(of, statement, place, measure, predicate, judge, page="12_what_it_needs")
+        return _claim(
+            f"{key}-{of}", statement, place, measure, predicate, judge,
+            registered=registered, page="12_what_it_needs",
+        )  # fmt: skip
 
     return (
         claim(
             "loss", "After the training error has vanished the training loss goes on falling.", "abstract",
             f"training loss, {THROUGH}", "below 0.9", falls("loss", 0.9, runs),
+        ),
+        # A step down just after the beginning passes the one above.
+        claim(
+            "loss-late", "The training loss still falls in the second half of the terminal phase.", "abstract",
+            "training loss, last epoch over first measured one of the terminal phase's second half", "below 1",
+            through("loss", runs, since=terminal_middle, below=1.0),
+        ),
+        claim(
+            "stays-fitted", "Once it has vanished the training error stays effectively zero.", "abstract",
+            "largest training error at a measured epoch of the terminal phase", "below 0.001",
+            stays("error", 1e-3, runs),
         ),
         claim(
             "nc1", "Within-class variability collapses during the terminal phase (NC1).",
@@ -126,12 +148,14 @@ def _claims(runs: Runs, key: str = "", name: str = "") -> tuple[Claim, ...]:
             at_end("nc4_mismatch", 1e-3, runs),
         ),
         claim(
-            "generalisation", "Training on through the terminal phase improves test accuracy.", "abstract; table 1",
-            "test error at the last epoch minus at the first of zero training error", "below 0", error_change(runs),
+            "generalisation", "Training on through the terminal phase improves test accuracy.",
+            "abstract; table 1 (recalled)",
+            "test error at the last epoch minus at the first of zero training error", "below 0",
+            error_change(runs),
         ),
         claim(
             "robustness", "Training on through the terminal phase improves adversarial robustness.",
-            "abstract; fig. 8", f"mean ‖r(x)‖/‖x‖ of DeepFool on test images, {THROUGH}", "above 1",
+            "abstract; fig. 8 (recalled)", f"mean ‖r(x)‖/‖x‖ of DeepFool on test images, {THROUGH}", "above 1",
             _farther(runs),
         ),
     )  # fmt: skip

@@ -7,6 +7,7 @@ import pandas as pd
 from nclib.claims.verdict import (
     MIN_SEEDS,
     Claim,
+    Missing,
     Unrecorded,
     Verdict,
     by_seed,
@@ -18,6 +19,7 @@ from nclib.claims.verdict import (
     terminal_epoch,
     terminal_start,
 )
+from nclib.tables import select
 
 SMALL = {"train_size": 10_000, "width": 8, "epochs": 75, "lr": 0.0679}
 """The scale at which one thing after the other is varied."""
@@ -31,7 +33,7 @@ SCALES = (
 """Sizes of the main runs: judged is the first at which three seeds are recorded.
 
 On all images the learning rate is the best of data/grids/terminal_phase_rates.yml; small runs keep the source's."""
-NOTEBOOK_RATE = SCALES[1] | {"lr": 0.0679}
+NOTEBOOK_RATE, NOTEBOOK_RATE_IN_FULL = (scale | {"lr": 0.0679} for scale in (SCALES[1], PROTOCOL_SCALE))
 """All images at the learning rate of the source's public notebook, which is not the best of ours."""
 PROTOCOL = {
     "dataset": "fashion_mnist", "architecture": "resnet18", "optimizer": "sgd", "momentum": 0.9, "weight_decay": 5e-4,
@@ -109,6 +111,31 @@ def through(
         return mean_over_seeds(
             by_seed(end_over_start(rows, metric, where, since), rows), ratio=True, **threshold
         )
+
+    return judge
+
+
+def terminal_middle(rows: pd.DataFrame) -> pd.Series:
+    """Each run's first measured epoch in the second half of its terminal phase; Missing where that is the last."""
+    start, end = terminal_start(rows), final_epoch(rows)
+    measured = rows[["run", "epoch"]].drop_duplicates()
+    middle = measured.run.map((start + end[start.index]) / 2)
+    late = measured[measured.epoch >= middle].groupby("run").epoch.min()
+    if (late == end[late.index]).any():
+        raise Missing("between the middle of the terminal phase and its end nothing was measured")
+    return late
+
+
+def stays(metric: str, below: float, runs: Runs = largest, where: dict[str, str] = TRAIN):
+    """Judge the largest value of a metric that is measured in the terminal phase."""
+
+    @judged
+    def judge(table: pd.DataFrame) -> Verdict:
+        rows = runs(table)
+        start = terminal_start(rows)
+        found = select(rows, metric=metric, **where)
+        found = found[found.epoch >= found.run.map(start)].groupby("run").value
+        return mean_over_seeds(by_seed(found.agg(lambda v: v.max(skipna=False)), rows), below=below)
 
     return judge
 

@@ -27,6 +27,8 @@ def _adamw_collapses_less(table: pd.DataFrame) -> Verdict:
 
 
 _SGD, _ADAM, _ADAMW = varied(), varied(optimizer="adam", lr=1e-3), varied(optimizer="adamw", lr=1e-3)
+# Learning rate times decay, summed over the run and over 1 - momentum, is that of _SGD.
+_MATCHED = varied(optimizer="adamw", lr=1e-3, weight_decay=0.34)
 _NONE, _MUCH = varied(weight_decay=0.0), varied(weight_decay=2e-3)
 _UNTRAINED = varied(epochs=0)
 WHOLE = {"split": "none", "labels": "none", "layer": "all"}
@@ -93,6 +95,17 @@ CLAIMS = (
     _compared(
         "adamw-nc3", "Under AdamW classifiers and means stay further apart than under SGD (NC3).", _OPTIMISER,
         "nc3_frobenius", _ADAMW, _SGD, "0.78 / 0.35", above=1,
+    ),
+    *(
+        _compared(
+            f"adamw-matched-{form}", f"Under AdamW with a decay as strong as SGD's {statement} than under SGD ({nc}).",
+            f"after {_OPTIMISER}", metric, _MATCHED, _SGD, "", above=1, what="AdamW at matched decay over SGD",
+        )
+        for form, nc, metric, statement in (
+            ("nc1", "NC1", "nc1_pinv", "variability collapses less"),
+            ("nc2", "NC2", "nc2_etf_weights", "the classifiers stay further from the simplex"),
+            ("nc3", "NC3", "nc3_frobenius", "classifiers and means stay further apart"),
+        )
     ),
     # By arithmetic it is 0.0517, so that "below 1" could not fail: this asks whether training keeps to it.
     _compared(
