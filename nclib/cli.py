@@ -33,7 +33,9 @@ def main(argv: list[str] | None = None) -> int:
         print(f"nclib: {type(error).__name__}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("nclib: interrupted; the same command goes on where this one stopped", file=sys.stderr)
+        begins_again = arguments.command is commands.measure
+        rest = "nothing was written" if begins_again else "the same command goes on where this one stopped"
+        print(f"nclib: interrupted; {rest}", file=sys.stderr)
         return 130
 
 

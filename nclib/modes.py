@@ -1,5 +1,6 @@
-"""How a network is looked at: in eval mode and in full float32 precision, and left as it was."""
+"""How a network is looked at: in eval mode, in full float32 precision and in one piece, and left as it was."""
 
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -21,12 +22,39 @@ def in_eval_mode(model: nn.Module) -> Iterator[None]:
     `model.train(mode)` would set them all alike.
     """
     modes = [(module, module.training) for module in model.modules()]
-    model.eval()
     try:
+        model.eval()
         yield
+    finally:
+        _set_modes(modes)
+
+
+def _set_modes(modes: list[tuple[nn.Module, bool]]) -> None:
+    try:
+        # Not the flag alone: `train` may also take apart what `eval` has merged or fused. It sets all that is inside
+        # alike, so that what is inside comes later, as in `modules()`.
+        for module, training in modes:
+            if module.training != training:
+                module.train(training)
     finally:
         for module, training in modes:
             module.training = training
+
+
+@contextmanager
+def in_one_piece(model: nn.Module) -> Iterator[None]:
+    """Each module of the model is itself called until leaving, instead of compiled code or replicas on several devices.
+
+    Hooks are not called from code that was compiled before they came, and of a replica they are given the replica.
+    """
+    with ExitStack() as later:
+        if "torch._dynamo" in sys.modules:  # without it nothing is compiled, and to import it takes seconds
+            later.enter_context(torch.compiler.set_stance("force_eager"))
+        for module in model.modules():
+            if isinstance(module, nn.DataParallel):
+                later.callback(setattr, module, "device_ids", module.device_ids)
+                module.device_ids = []  # which calls what it wraps, where that is
+        yield
 
 
 @contextmanager

@@ -67,7 +67,7 @@ class ClassStats:
         for X, y in _centred(features, labels, mu):
             S_W.addmm_(X.T, X)
             within.index_add_(0, y, X.square().sum(1))
-        return cls(n, mu, (S_W + S_W.T) / 2, within)
+        return cls(n, mu, S_W, within)
 
     @classmethod
     def in_class_mean_space(
@@ -132,7 +132,9 @@ class ClassStats:
         return ClassStats(
             n,
             self.mu + share[:, None] * delta,
-            self.S_W + other.S_W + (delta * between[:, None]).T @ delta,
+            (self.S_W + other.S_W).addmm_(
+                (delta * between[:, None]).T, delta
+            ),  # d x d memory once, not thrice
             self.within + other.within + between * delta.square().sum(1),
         )
 

@@ -1,5 +1,7 @@
 """Networks and data of nobody's in particular, for the tests of nclib.own: float64, seeded."""
 
+import warnings
+
 import torch
 from samplers import generator, normal
 from torch import nn
@@ -72,6 +74,13 @@ def trained_a_little(d=5, kind=ConvNet):
         for scale in (1.0, 2.0, 0.5):
             model(scale * images()[0] + 1)
     return model
+
+
+def scripted(model):
+    """The model as torch.jit.script makes it, which is deprecated and in use."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return torch.jit.script(model)
 
 
 def images(N=61):

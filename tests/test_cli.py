@@ -9,6 +9,7 @@ import torch
 
 from nclib import cli, data, notebooks, publication, recording, runs, studies
 from nclib.notebooks import asking
+from nclib.own import command as own_command
 from nclib.studies import grids, jobs, unconstrained
 from nclib.studies.jobs import Outcome, Report
 
@@ -217,6 +218,23 @@ def test_an_error_of_the_system_is_one_line(capsys, monkeypatch, tmp_path):
 
     monkeypatch.setattr(publication, "publish", full)
     assert "OSError: [Errno 28] No space left on device: '0004.parquet'" in refused(capsys, "publish")
+
+
+@pytest.mark.parametrize(
+    ("argv", "rest"),
+    [
+        (("publish",), "the same command goes on where this one stopped"),
+        (("measure", "nowhere:f"), "nothing was written"),
+    ],
+)
+def test_an_interrupted_command_says_whether_it_goes_on(capsys, monkeypatch, argv, rest):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(publication, "publish", interrupted)
+    monkeypatch.setattr(own_command, "measure", interrupted)
+    assert cli.main(list(argv)) == 130
+    assert capsys.readouterr().err == f"nclib: interrupted; {rest}\n"
 
 
 # Which runs are recorded

@@ -249,3 +249,24 @@ def test_bias_collapse_vanishes_when_the_bias_undoes_the_sample_mean_and_only_th
     assert_vanishes(measure_features(H, y, W, -W @ stats.mu_S)["bias_collapse"], 1e-11)
     assert_far_from_zero(measure_features(H, y, W, -W @ stats.mu_G)["bias_collapse"], 0.1)
     assert_close(measure_features(H, y, 0 * W, torch.tensor([3.0, 0, 4, 0]))["bias_collapse"], 5)
+
+
+def test_pairs_of_means_in_smaller_blocks_give_the_same_distances(monkeypatch):
+    stats = ClassStats.of(normal(60, 7, seed=1), torch.arange(60) % 12, 12)
+    expected = nc.cdnv(stats)
+    for numbers in (1, 7, 50, 2**17):
+        monkeypatch.setattr(nc, "_IN_FLIGHT", numbers)
+        assert torch.equal(nc.cdnv(stats), expected)
+    s, apart = stats.within / stats.n, torch.cdist(stats.mu, stats.mu).square()
+    pairs = [(s[i] + s[j]) / (2 * apart[i, j]) for i in range(12) for j in range(i)]
+    assert_close(expected, torch.stack(pairs).mean())
+
+
+@pytest.mark.parametrize("balanced", [True, False])
+def test_what_is_decomposed_once_is_what_each_metric_gives_alone(balanced):
+    y = torch.arange(60) % 4 if balanced else (torch.arange(60) % 8).clamp(max=3)
+    stats = ClassStats.of(normal(60, 7, seed=1), y, 4)
+    values = nc.collapse_metrics(stats, nc.Decisions(60, 30, None))
+    for metric in (nc.nc1_pinv, nc.nc1_pinv_sample_centred, nc.nc1_pinv_weighted, nc.sigma_b_rank):
+        assert values[metric.__name__] == float(metric(stats))
+    assert (values["nc1_pinv"] == values["nc1_pinv_sample_centred"]) is balanced

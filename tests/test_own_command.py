@@ -1,13 +1,17 @@
 """`nclib measure`: the numbers of `measure_model` for somebody's module, or one line and status 2."""
 
+import argparse
+import io
 import sys
 
+import numpy as np
 import pytest
 import torch
 from own_networks import LABELS, images, loader, trained_a_little
 
 import nclib
 from nclib import cli, tables
+from nclib.own import command
 
 SOURCE = """
 import torch
@@ -30,6 +34,34 @@ def of_triples():
 def from_triple(batch): return batch[2], batch[1]
 def nothing(batch): return None
 loads = []
+
+def lacking():
+    x, y = images()
+    return trained_a_little(), {"train": loader(), "test": loader(x[y != 7], y[y != 7])}
+def numbered(): return trained_a_little(), {0: loader(), 1: loader()}
+def by_name(): return trained_a_little(), [dict(zip(("image", "label"), images()))]
+def on_meta(): return trained_a_little().to("meta"), loader()
+def strange(): return trained_a_little(), [images()[0]]
+class Folded(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net, self.fold = trained_a_little(), torch.nn.Flatten(2)
+    def forward(self, x):
+        self.fold(x)
+        return self.net(x)
+
+def folded(): return Folded(), loader()
+
+class Truncated(torch.utils.data.Dataset):
+    kind = RuntimeError
+    def __len__(self): return 61
+    def __getitem__(self, i):
+        if i == 20: raise self.kind("cannot read cat_20.png: truncated file")
+        return images()[0][i], images()[1][i]
+class Picky(Truncated): kind = ValueError
+def of(kind): return trained_a_little(), torch.utils.data.DataLoader(kind(), batch_size=8, num_workers=1)
+def workers(): return of(Truncated)
+def picky_workers(): return of(Picky)
 """
 CLASSES = ("--classes", "3,7,11")
 
@@ -171,11 +203,48 @@ def test_a_function_says_what_is_what_in_a_batch(capsys, module):
         (("mine:both", "--checkpoints", "nowhere/*.pt"), "no file matches nowhere/*.pt"),
         (("mine:both", *CLASSES, "--checkpoints", "*.py"), "mine.py has no number in its name"),
         (("mine:both", *CLASSES, "--checkpoints", "bad/9.pt"), "bad/9.pt does not match the model"),
-        (("mine:both", *CLASSES, "--checkpoints", "bad/8.pt"), "bad/8.pt does not match the model"),
-        (("mine:both", *CLASSES, "--checkpoints", "[bc]*/?.pt"), "bad/8.pt does not match the model"),
+        (("mine:both", *CLASSES, "--checkpoints", "bad/8.pt"), "bad/8.pt is no checkpoint: "),
+        (("mine:both", *CLASSES, "--checkpoints", "[bc]*/?.pt"), "bad/8.pt is no checkpoint: "),
+        (
+            ("mine:both", *CLASSES, "--checkpoints", "twice/a1.pt"),
+            "twice/a1.pt is empty: save model.state_dict()",
+        ),
+        (
+            ("mine:both", *CLASSES, "--checkpoints", "ckpt"),
+            "ckpt is a folder: give a file or a pattern of files",
+        ),
+        (("mine:both", *CLASSES, "--checkpoints", "*"), " is a folder: give a file or a pattern of files"),
         (("mine:both", *CLASSES, "--checkpoints", "twice/*"), "a1.pt and b1.pt are both of epoch 1"),
         (("mine:both", "-o", "no/such/out.parquet"), "there is no folder no/such to write out.parquet into"),
         (("mine:both", "-o", "mine.py"), "mine.py is there already: name another file, or remove it"),
+        (
+            ("mine:both", "-o", "out.csv"),
+            "out.csv does not end in .parquet, and a table is written as Parquet",
+        ),
+        (("mine:both", "--classes", "0:0,1:1,1:2"), "--classes: label 1 is there 2 times in '0:0,1:1,1:2'"),
+        (("mine:both", "--classes", "3,7,7"), "--classes: label 7 is there 2 times in '3,7,7': name it once"),
+        (("mine:both",), 'split "train": label'),
+        (
+            ("mine:both",),
+            "say with --classes which label each row stands for, or with --classifier which nn.",
+        ),
+        (
+            ("mine:lacking", *CLASSES),
+            'split "test": no sample of class 7: give every class, or restrict with --classes',
+        ),
+        (("mine:numbered", *CLASSES), 'a split is named by a string, as "train" is, got 0'),
+        (
+            ("mine:by_name", *CLASSES),
+            "has image, and the model takes x: say what is what with --unpack MODULE:FUNC",
+        ),
+        (("mine:on_meta", *CLASSES), "the model is on the meta device, where it holds no values"),
+        (("mine:strange", *CLASSES), "say what is what with --unpack MODULE:FUNCTION"),
+        (
+            ("mine:folded", *CLASSES, "--layers", "fold"),
+            "in Python with layers={'fold': lambda output: output.mean(1)}",
+        ),
+        (("mine:workers", *CLASSES), "measured: RuntimeError: cannot read cat_20.png: truncated file\n"),
+        (("mine:picky_workers", *CLASSES), "measured: ValueError: cannot read cat_20.png: truncated file\n"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2_and_writes_nothing(capsys, folder, argv, complaint):
@@ -204,4 +273,95 @@ def test_a_checkpoint_that_would_run_code_is_not_loaded(capsys, folder):
     assert cli.main(["measure", "mine:both", "--checkpoints", "5.pt", *CLASSES]) == 2
     captured = capsys.readouterr()
     assert "code was run" not in captured.out
-    assert "5.pt does not match the model, or is no checkpoint" in captured.err
+    assert "5.pt cannot be loaded, as it holds more than tensors (builtins.print): save" in captured.err
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (lambda w: {"model": w, "args": argparse.Namespace(lr=0.1)}, "more than tensors (argparse.Namespace): save"),
+        (lambda w: {"model": w, "lr": np.float64(0.1)}, "cannot be loaded, as it holds more than tensors (numpy"),
+        (lambda w: trained_a_little(), "more than tensors (own_networks.ConvNet, torch."),
+        (lambda w: [*w.values()], "8.pt holds a list: save model.state_dict()"),
+        (lambda w: {"net": w}, 'none of its 11 weights is in the file, as it is or under "state_dict", "model", '),
+        (lambda w: {"net": w}, "the file has 1 key (net)"),
+        (lambda w: {n: t for n, t in w.items() if "fc" not in n}, "the model: 2 keys (fc.weight, ...) missing\n"),
+        (lambda w: w | {"ema": torch.zeros(3)}, "the model: 1 key (ema) unexpected\n"),
+        (lambda w: {"model." + n: t for n, t in w.items()} | {"loss.weight": torch.ones(3)}, "the file has 12 keys"),
+        (lambda w: w | {"fc.weight": torch.zeros(4, 5)}, "fc.weight is (4, 5) in the file and (3, 5) in the model\n"),
+    ],
+)  # fmt: skip
+def test_a_checkpoint_that_does_not_fit_is_a_short_line_that_says_why(capsys, folder, content, complaint):
+    torch.save(content(weights_of(2)), folder / "8.pt")
+    argv = ["measure", "mine:both", "--checkpoints", "8.pt", *CLASSES, "-o", "out.parquet"]
+    assert cli.main(argv) == 2
+    line = capsys.readouterr().err
+    assert complaint in line and line.count("\n") == 1 and len(line) < 250
+    assert not (folder / "out.parquet").exists()
+
+
+@pytest.mark.parametrize("prefix", ["module.", "model.", "_orig_mod.", "_orig_mod.module.", "net.inner."])
+def test_what_wrapped_a_model_is_taken_off_its_weights(capsys, folder, prefix):
+    torch.save({"state_dict": {prefix + n: t for n, t in weights_of(2).items()}}, folder / "8.pt")
+    torch.save(weights_of(2), folder / "plain8.pt")
+    torch.save(weights_of(10), folder / "other8.pt")
+    found, plain, other = (
+        printed(capsys, "mine:both", "--checkpoints", name, *CLASSES)
+        for name in ("8.pt", "plain8.pt", "other8.pt")
+    )
+    assert found == plain != other
+
+
+class Closed(io.StringIO):
+    """A pipe whose reader leaves after a line."""
+
+    def flush(self):
+        if self.getvalue().count("\n") > 1:
+            raise BrokenPipeError(32, "Broken pipe")
+
+
+@pytest.mark.parametrize("checkpoints", [(), ("--checkpoints", "ckpt/*.pt")])
+def test_a_table_is_written_though_nobody_reads_the_lines_to_their_end(monkeypatch, folder, checkpoints):
+    argv = ["measure", "mine:both", *CLASSES, *checkpoints]
+    monkeypatch.setattr(sys, "stdout", Closed())
+    assert cli.main([*argv, "-o", "out.parquet"]) == 0
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    assert cli.main([*argv, "-o", "read.parquet"]) == 0
+    assert tables.read(folder / "out.parquet").equals(tables.read(folder / "read.parquet"))
+    # Control: without a file, there is nothing left to do.
+    loads = []
+    monkeypatch.setattr(command, "load", lambda _, path: loads.append(path))
+    monkeypatch.setattr(sys, "stdout", Closed())
+    assert cli.main(argv) == 0
+    assert len(loads) == bool(checkpoints)
+
+
+def test_each_line_is_printed_at_once(monkeypatch, folder):
+    flushed = []
+    monkeypatch.setattr(sys.stdout, "flush", lambda: flushed.append(len(loads)))
+    loads = []
+    monkeypatch.setattr(command, "load", lambda _, path: loads.append(path))
+    assert cli.main(["measure", "mine:both", *CLASSES, "--checkpoints", "ckpt/*.pt"]) == 0
+    assert flushed[:3] == [1, 2, 3]
+
+
+def test_a_folder_that_cannot_be_written_is_noticed_before_measuring(capsys, monkeypatch, folder):
+    def refused(*, dir):
+        raise PermissionError(13, "Permission denied", str(dir))
+
+    monkeypatch.setattr(command, "TemporaryFile", refused)
+    assert cli.main(["measure", "mine:of_triples", *CLASSES, "-o", "inner/out.parquet"]) == 2
+    line = "nclib: nothing can be written into the folder inner (Permission denied): name another one\n"
+    assert capsys.readouterr().err == line
+    assert "mine" not in sys.modules, "nothing of the target was run"
+
+
+def test_nothing_is_left_of_a_measurement_that_is_interrupted(capsys, monkeypatch, folder):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(nclib.Trajectory, "measure", interrupted)
+    before = set(folder.iterdir())
+    assert cli.main(["measure", "mine:both", *CLASSES, "-o", "out.parquet"]) == 130
+    assert capsys.readouterr().err == "nclib: interrupted; nothing was written\n"
+    assert {path for path in folder.iterdir() if path.name != "__pycache__"} == before

@@ -6,7 +6,7 @@ import pytest
 import reference
 import torch
 from asserts import assert_far_from_zero, assert_same
-from own_networks import LABELS, ConvNet, images, loader, trained_a_little
+from own_networks import LABELS, ConvNet, images, loader, scripted, trained_a_little
 from samplers import generator, normal
 from torch import nn
 
@@ -174,6 +174,76 @@ def test_half_precision_is_averaged_in_float32():
     assert over_positions(A.double()).dtype == torch.float64
 
 
+# Channels that stand last
+
+
+class FirstNorm(nn.LayerNorm):
+    """A norm of channels that takes and gives them first, as ConvNeXt's stem has."""
+
+    def forward(self, x):
+        return super().forward(x.movedim(1, -1)).movedim(-1, 1)
+
+
+class Turned(nn.Module):
+    """Channels last where layers of tokens are, as in Swin and ConvNeXt, and first elsewhere."""
+
+    def __init__(self, p=7):
+        super().__init__()
+        self.conv = nn.Conv2d(1, p, 3, padding=1)
+        self.first = FirstNorm(p)
+        self.whole = nn.LayerNorm((p, 6, 6))
+        self.last = nn.LayerNorm(p)
+        self.mix = nn.Linear(p, p)
+        self.block = nn.Sequential(nn.LayerNorm(p), nn.Linear(p, p), nn.GELU())
+        self.wide = nn.Sequential(nn.Linear(p, 9), nn.Linear(9, 4))
+        self.turned = nn.Sequential(nn.Linear(p, p), nn.Identity())
+        self.turned.register_forward_hook(lambda _, __, output: output.movedim(-1, 1))
+        self.fc = nn.Linear(4, 3)
+
+    def forward(self, x):
+        x = self.whole(self.first(self.conv(x))).movedim(1, -1)
+        self.turned(x)
+        return self.fc(self.wide(self.block(self.mix(self.last(x)))).mean((1, 2)))
+
+
+@pytest.mark.parametrize("p", [7, 6])  # 6: as many as rows and columns
+def test_channels_are_kept_wherever_they_stand(p):
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        network = Turned(p).double()
+    seen = {}
+    names = ["conv", "first", "whole", "last", "mix"]
+    for name in names:
+        getattr(network, name).register_forward_hook(lambda _, __, A, name=name: seen.update({name: A}))
+    network(images()[0])
+    whole = dict(seen)  # as measuring calls the hooks too
+    watch = watched(network, names, loader(shuffle=False))
+    for name in names:
+        where, wrong = ((1, 2), (2, 3)) if name in ("last", "mix") else ((2, 3), (1, 2))
+        found = rows_of(watch, name)
+        A = whole[name].detach()
+        assert_same(found, _only(found, by_reference(A.mean(where), images()[1])), 1e-9)
+        other = by_reference(A.mean(wrong), images()[1])
+        assert_far_from_zero(abs(found["nc1_trace_ratio"] / other["nc1_trace_ratio"] - 1))
+
+
+def test_a_block_whose_channels_may_stand_last_is_refused():
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        network = Turned().double()
+    complaint = (
+        r"layer block gives \(8, 6, 6, 7\), and 0 in it has 7 channels, which may stand last here too: say which "
+        r"numbers are a sample's, for example with layers=\{'block': lambda output: output.mean\(\(1, 2\)\)\}"
+    )
+    with pytest.raises(ValueError, match=complaint):
+        watched(network, ["block"])
+    last = watched(network, {"block": lambda output: output.mean((1, 2))})
+    assert_far_from_zero(rows_of(last, "block")["nc1_trace_ratio"])
+    # Control: a block that turns them to the front is no matter of doubt.
+    turned = watched(network, {"turned": lambda output: output.mean((2, 3))})
+    assert rows_of(watched(network, ["turned"]), "turned") == rows_of(turned, "turned")
+
+
 # What is left, and what is refused
 
 
@@ -197,12 +267,44 @@ def test_no_hook_is_left_also_after_an_error(model):
         ({"conv": lambda output: output[0, 0, 0]}, r"layer conv has a function that returns no .* tensor \(n, p\)"),
         ({"conv": lambda output: output[:3].flatten(1)}, "labels to 3 rows of conv: one each"),
         ([""], "'' is no module of the model"),
+        (None, "layers must be a list of names, or a mapping of names, got a NoneType"),
+        ((name for name in ["conv"]), "layers must be a list of names, or a mapping of names, got a generator"),
+        ([1], "layers must be dotted names of modules, got a int"),
+        ([nn.ReLU()], "layers must be dotted names of modules, got a ReLU"),
+        ({"conv": None}, "layer conv must have a function of its output, got a NoneType"),
     ],
 )  # fmt: skip
 def test_a_layer_that_cannot_be_measured_is_one_clear_line(model, layers, complaint):
     with pytest.raises(ValueError, match=complaint) as raised:
         watched(model, layers)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("also_features", [False, True])
+def test_a_layer_that_is_not_finite_is_named_with_the_sample(model, also_features):
+    x, y = images()
+    x[11] = torch.nan
+    if not also_features:
+        model.down.register_forward_hook(lambda _, __, output: output.nan_to_num())
+    data = {"train": loader(), "test": loader(x, y, shuffle=False)}
+    complaint = (
+        'split "test": outputs of layer norm contain NaN or infinite values .first in sample 11 of the data'
+    )
+    with pytest.raises(ValueError, match=complaint):
+        watched(model, ["hidden", "norm"] if not also_features else ["norm"], data)
+    if not also_features:
+        watched(model, ["hidden"], data)  # Control: the others are finite
+
+
+def test_a_scripted_layer_is_refused_and_the_others_can_be_measured():
+    network = trained_a_little()
+    network.stem = scripted(network.stem)
+    for name in ("stem", "stem.1"):
+        with pytest.raises(
+            ValueError, match=f"layer {name} is scripted, which shows no outputs: measure the model"
+        ):
+            watched(network, [name])
+    watched(network, ["attention"])
 
 
 def test_tokens_are_not_taken_for_channels(model):

@@ -24,6 +24,7 @@ from own_networks import (
     features_in_eval_mode,
     images,
     loader,
+    scripted,
     trained_a_little,
 )
 from samplers import generator, normal
@@ -225,6 +226,7 @@ def test_a_class_without_samples_is_named_and_the_others_can_be_measured(model):
         ([1], "at least two classes, got 1"),
         (["a", "b", "c"], "classes must be labels, which are integers, got 'a'"),
         ({3: 0, 7: 1.5}, "classes must be labels, which are integers, got 1.5"),
+        (3, "classes must be a list of labels, or a mapping of label to row, got 3"),
     ],
 )
 def test_classes_that_fit_no_rows_are_refused(model, classes, message):
@@ -386,6 +388,24 @@ def test_data_that_cannot_be_measured_is_refused_in_one_line(model, data, messag
     assert measure_model(model, loader(), classes=CLASSES) == before
 
 
+@pytest.mark.parametrize("batch_size", [8, 2000])
+def test_a_sample_that_is_not_finite_is_named_by_its_place_in_the_data(model, batch_size):
+    x, y = (part.repeat(40, *[1] * (part.ndim - 1)) for part in images())  # 2440: gathered more than once
+    x[2105] = torch.nan
+    x[2300] = torch.inf
+    data = DataLoader(list(zip(x, y, strict=True)), batch_size=batch_size)
+    with pytest.raises(
+        ValueError, match=r"features contain NaN .* \(first in sample 2105 of the data, counted from 0"
+    ):
+        measure_model(model, data, classes=CLASSES)
+    # A sample of a class that is left out may hold anything, and counts.
+    others = {label: row for row, label in enumerate(CLASSES) if label != y[2105]}
+    with pytest.raises(ValueError, match="sample 2300 of the data" if y[2300] != y[2105] else "no such"):
+        measure_model(model, data, classes=others)
+    x[2300] = x[0]
+    assert_far_from_zero(measure_model(model, data, classes=others)["loss"])
+
+
 def test_weights_that_are_not_finite_are_refused(model):
     with torch.no_grad():
         model.fc.bias[1] = torch.nan
@@ -401,6 +421,40 @@ def test_a_device_that_is_not_there_is_refused_and_the_model_stays(model):
     assert {p.device.type for p in model.parameters()} == {"cpu"}
     values = measure_model(model, loader(), classes=CLASSES)
     assert measure_model(model, loader(), classes=CLASSES, device="cpu") == values
+
+
+@pytest.mark.parametrize("named", [None, "fc"])
+def test_names_that_the_model_does_not_take_are_shown_beside_those_it_takes(model, two_views, named):
+    x, y = images()
+    complaint = (
+        r"^the batch has image, more, and the model takes pixels, more, scale: say what is what with unpack"
+    )
+    with pytest.raises(ValueError, match=complaint):
+        measure_model(two_views, [{"image": x, "more": None, "label": y}], classes=CLASSES, classifier=named)
+    expected = measure_model(model, [(x, y)], classes=CLASSES)
+    assert measure_model(two_views, [{"pixels": x, "more": None, "label": y}], classes=CLASSES) == expected
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (lambda model: None, "the model must be an nn.Module, got a NoneType"),
+        (lambda model: model.forward, "the model must be an nn.Module, got a method"),
+        (
+            lambda model: model.to("meta"),
+            "the model is on the meta device, where it holds no values: load its weig",
+        ),
+        (
+            scripted,
+            "the model is scripted, which does not show its classifier's input: measure it before",
+        ),
+    ],
+)
+@pytest.mark.parametrize("named", [None, "fc"])
+def test_what_is_no_model_that_can_be_measured_is_refused_in_one_line(model, given, message, named):
+    with pytest.raises(ValueError, match=f"^{message}") as error:
+        measure_model(given(model), loader(), classes=CLASSES, classifier=named)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -639,6 +693,140 @@ def test_whatever_follows_the_classifier_changes_nothing(after, named):
 
     values = measure_model(trained_a_little(kind=Followed), loader(), classifier=named, classes=CLASSES)
     assert values == measure_model(trained_a_little(), loader(), classes=CLASSES)
+
+
+class Heads(ConvNet):
+    """Two heads of as many rows; what is made of them is said later."""
+
+    def __init__(self, d=5, K=3):
+        super().__init__(d, K)
+        self.second = nn.Linear(d, K)
+
+    def forward(self, x):
+        h = self.body(x)
+        return self.made(self.fc(h), self.second(h))
+
+
+SEVERAL = {
+    "their mean": lambda a, b: (a + b) / 2,
+    "their sum, nearly one of them": lambda a, b: a * 0.01 + b,
+    "the first and another": lambda a, b: (a, b),
+    "the first by name": lambda a, b: {"second": b, "logits": a},
+    "the first as torchvision has it": lambda a, b: {"aux": b, "out": a},
+    "the first as an attribute": lambda a, b: SimpleNamespace(logits=a, other=b),
+    "softmax of the first": lambda a, b: a.softmax(1),
+    "the last turned round": lambda a, b: -b,
+}
+"""What a model makes of two heads where the last is not its classifier."""
+OF_THE_LAST = {
+    "the last and another": lambda a, b: (b, a),
+    "the last by name": lambda a, b: {"aux": a, "logits": b},
+    "scaled": lambda a, b: b / 3,
+    "in place": lambda a, b: b.mul_(3),
+    "log_softmax": lambda a, b: b.log_softmax(1),
+    "softmax of scaled": lambda a, b: (b / 2).softmax(1),
+    "half precision": lambda a, b: b.bfloat16(),
+    "a class": lambda a, b: b.argmax(1),
+    "names of other things": lambda a, b: {"one": a, "other": b},
+}
+
+
+@pytest.mark.parametrize("made", SEVERAL)
+def test_of_several_heads_none_is_chosen_that_does_not_give_the_logits(monkeypatch, made):
+    monkeypatch.setattr(Heads, "made", staticmethod(SEVERAL[made]), raising=False)
+    x, y = images()
+    model, data = trained_a_little(kind=Heads).float(), [(x.float(), y)]
+    complaint = (
+        "which nn.Linear is the classifier is not clear, as .* than second, .* one of fc, second; where none"
+    )
+    with pytest.raises(ValueError, match=complaint) as error:
+        measure_model(model, data, classes=CLASSES)
+    assert "\n" not in str(error.value)
+    # Control: naming one settles it, and makes a difference.
+    one, other = (measure_model(model, data, classes=CLASSES, classifier=name) for name in ("fc", "second"))
+    assert_far_from_zero(abs(one["nc3_frobenius"] - other["nc3_frobenius"]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("made", OF_THE_LAST)
+def test_of_several_heads_the_last_is_chosen_where_the_logits_are_made_of_it(monkeypatch, made, dtype):
+    monkeypatch.setattr(Heads, "made", staticmethod(OF_THE_LAST[made]), raising=False)
+    x, y = images()
+    model, data = trained_a_little(kind=Heads).to(dtype), [(x.to(dtype), y)]
+    named = measure_model(model, data, classes=CLASSES, classifier="second")
+    assert measure_model(model, data, classes=CLASSES) == named
+
+
+def test_two_heads_that_agree_on_every_class_are_told_from_their_mean(monkeypatch):
+    monkeypatch.setattr(Heads, "made", staticmethod(SEVERAL["their mean"]), raising=False)
+    model = trained_a_little(kind=Heads).eval()
+    with torch.no_grad():  # as two trained heads do
+        model.second.weight.copy_(model.fc.weight + 0.01 * normal(3, 5, seed=11))
+        model.second.bias.copy_(model.fc.bias)
+        h = model.body(images()[0])
+        assert torch.equal(model.fc(h).argsort(1), model.second(h).argsort(1))
+    with pytest.raises(ValueError, match=r"which nn.Linear is the classifier is not clear"):
+        measure_model(model, loader(), classes=CLASSES)
+    model.second.load_state_dict(model.fc.state_dict())  # Control: their mean is each of them
+    expected = measure_model(model, loader(), classes=CLASSES, classifier="fc")
+    assert measure_model(model, loader(), classes=CLASSES) == expected
+
+
+def test_a_low_rank_update_in_a_layer_of_its_own_is_no_classifier(model):
+    class Adapted(nn.Module):
+        def __init__(self, base):
+            super().__init__()
+            self.base = base
+            self.A, self.B = nn.Linear(5, 2, bias=False), nn.Linear(2, 3, bias=False)
+
+        def forward(self, h):
+            return self.base(h) + self.B(self.A(h))
+
+    model.fc = Adapted(model.fc).double()
+    for scale in (1.0, 0.0):  # zero is where training begins
+        model.fc.B.weight.data.mul_(scale)
+        with pytest.raises(
+            ValueError, match=r"is not clear, .* one of fc.base, fc.B; where none gives them alone"
+        ):
+            measure_model(model, loader(), classes=CLASSES)
+
+
+def test_features_before_the_logits_are_not_taken_for_them():
+    class Both(ConvNet):
+        def __init__(self, d=5, K=3):
+            super().__init__(d, K)
+            del self.fc  # for it stands before what is made now
+            self.narrow, self.fc = nn.Linear(d, K), nn.Linear(K, K)
+
+        def forward(self, x):
+            h = self.narrow(self.body(x))
+            return h, self.fc(h)
+
+    model = trained_a_little(kind=Both)
+    named = measure_model(model, loader(), classes=CLASSES, classifier="fc")
+    assert measure_model(model, loader(), classes=CLASSES) == named
+
+
+def test_a_head_of_another_task_behind_is_not_chosen():
+    class Rotations(ConvNet):
+        def __init__(self, d=5, K=3):
+            super().__init__(d, K)
+            self.rotation = nn.Linear(d, 4)
+
+        def forward(self, x):
+            h = self.body(x)
+            return self.fc(h), self.rotation(h)
+
+    model = trained_a_little(kind=Rotations)
+    with pytest.raises(
+        ValueError, match=r"returns 3 columns, and the nn.Linear called last, rotation, has 4 rows"
+    ):
+        measure_model(model, loader(), classes=CLASSES)
+    measure_model(model, loader(), classes=CLASSES, classifier="fc")
+    with pytest.raises(
+        ValueError, match=r"is none of 0, 1, 2, .* or with classifier=... which nn.Linear gives the"
+    ):
+        measure_model(model, loader(), classifier="fc")
 
 
 @pytest.mark.parametrize("named", [None, "module.fc"])

@@ -98,6 +98,9 @@ def test_an_epoch_is_measured_once_and_one_that_failed_not_at_all():
         watch.measure(1.5)
     with pytest.raises(ValueError, match="nothing to measure on"):
         nclib.Trajectory(trained_a_little(), {})
+    for split in (0, None, ("a", 1)):
+        with pytest.raises(ValueError, match=r"a split is named by a string, as .train. is, got "):
+            nclib.Trajectory(trained_a_little(), {"train": loader(), split: loader()})
 
 
 def test_what_is_saved_is_read_back_and_replaced_as_a_whole(watch, tmp_path, monkeypatch):
@@ -110,6 +113,26 @@ def test_what_is_saved_is_read_back_and_replaced_as_a_whole(watch, tmp_path, mon
     with pytest.raises(ZeroDivisionError):
         watch.save(path)
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("name", ["mine.csv", "mine", "mine.parquet.gz", ""])
+def test_a_name_that_says_another_format_is_refused(watch, tmp_path, name):
+    with pytest.raises(
+        ValueError, match=r"does not end in \.parquet, and a table is written as Parquet: name it"
+    ):
+        watch.save(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+    watch.save(str(tmp_path / "Mine.PARQUET"))
+
+
+def test_an_error_says_of_which_of_several_splits_it_is():
+    x, y = images()
+    lacking = loader(x[y != 7], y[y != 7])
+    several = nclib.Trajectory(trained_a_little(), {"train": loader(), "test": lacking}, classes=CLASSES)
+    with pytest.raises(ValueError, match=r'^split "test": no sample of class 7: give every class'):
+        several.measure(0)
+    with pytest.raises(ValueError, match=r"^no sample of class 7: give every class"):
+        nclib.Trajectory(trained_a_little(), lacking, classes=CLASSES).measure(0)
 
 
 def test_the_books_figures_draw_it(watch):

@@ -12,7 +12,8 @@ from nclib.stats import ClassStats
 RANK_CUT = 1e-11
 """Eigenvalues of Sigma_B up to this share of the largest count as zero, for rank and pseudo-inverse alike."""
 
-_PAIRS = 4096  # pairs of means in flight: the 500,000 of K = 1000 at d = 512 would take gigabytes
+# Of pairs of means, 1 MiB that stays in the cache: at K = 1000 all of them would take gigabytes.
+_IN_FLIGHT = 2**17
 
 
 @dataclass(frozen=True)
@@ -103,8 +104,11 @@ def class_mean_spectrum(
     return S[keep], Vh[keep]
 
 
-def _nc1(stats: ClassStats, centred_means: Float[Tensor, "K d"]) -> Float[Tensor, ""]:
-    S, V = class_mean_spectrum(stats, centred_means)
+def _spectrum(stats: ClassStats) -> tuple[Float[Tensor, " r"], Float[Tensor, "r d"]]:
+    return class_mean_spectrum(stats, stats.M / stats.K**0.5)
+
+
+def _nc1(stats: ClassStats, S: Float[Tensor, " r"], V: Float[Tensor, "r d"]) -> Float[Tensor, ""]:
     if len(S) == 0:
         return S.new_tensor(torch.nan)
     return (stats.within_along(V).diagonal() / S.square()).sum() / stats.K
@@ -124,12 +128,12 @@ def nc1_pinv(stats: ClassStats) -> Float[Tensor, ""]:
     Zero at collapse, but blind to scatter orthogonal to the class means: see `nc1_trace_ratio`. Unchanged by
     rotation, scale and shift. NaN when all class means coincide. Papyan, Han & Donoho (2020; C for K).
     """
-    return _nc1(stats, stats.M / stats.K**0.5)
+    return _nc1(stats, *_spectrum(stats))
 
 
 def nc1_pinv_sample_centred(stats: ClassStats) -> Float[Tensor, ""]:
     r"""`nc1_pinv` with the unweighted $\Sigma_B$ taken about the sample mean, as in Zhu et al. (2021)."""
-    return _nc1(stats, _about_sample_mean(stats) / stats.K**0.5)
+    return _nc1(stats, *class_mean_spectrum(stats, _about_sample_mean(stats) / stats.K**0.5))
 
 
 def nc1_pinv_weighted(stats: ClassStats) -> Float[Tensor, ""]:
@@ -137,12 +141,12 @@ def nc1_pinv_weighted(stats: ClassStats) -> Float[Tensor, ""]:
 
     The only variant whose $\Sigma_W + \Sigma_B$ is the total covariance when classes are unbalanced.
     """
-    return _nc1(stats, _weighted_means(stats))
+    return _nc1(stats, *class_mean_spectrum(stats, _weighted_means(stats)))
 
 
 def sigma_b_rank(stats: ClassStats) -> int:
     r"""Rank of the class-centred $\Sigma_B$: eigenvalues above 1e-11 of the largest, at most $K-1$."""
-    return len(class_mean_spectrum(stats, stats.M / stats.K**0.5)[0])
+    return len(_spectrum(stats)[0])
 
 
 def _trace_ratio(
@@ -242,7 +246,8 @@ def cdnv(stats: ClassStats) -> Float[Tensor, ""]:
     """
     s = stats.require_every_class().within / stats.n
     i, j = torch.triu_indices(stats.K, stats.K, offset=1, device=s.device)
-    blocks = zip(i.split(_PAIRS), j.split(_PAIRS), strict=True)
+    pairs = max(1, _IN_FLIGHT // stats.mu.shape[1])
+    blocks = zip(i.split(pairs), j.split(pairs), strict=True)
     distance = torch.cat([(stats.mu[a] - stats.mu[b]).square().sum(1) for a, b in blocks])
     distance = torch.where(distance > rounding_of_means(stats).square(), distance, 0)
     return ((s[i] + s[j]) / (2 * distance)).mean()
@@ -256,13 +261,15 @@ def collapse_metrics(stats: ClassStats, decisions: Decisions, head: Head | None 
     """
     stats.require_every_class()
     M = centred_means(stats)
+    S, V = _spectrum(stats)  # once: an SVD of a thousand means takes seconds
+    nc1 = _nc1(stats, S, V)
     values = {
-        "nc1_pinv": nc1_pinv(stats),
-        "nc1_pinv_sample_centred": nc1_pinv_sample_centred(stats),
+        "nc1_pinv": nc1,
+        "nc1_pinv_sample_centred": nc1 if stats.balanced else nc1_pinv_sample_centred(stats),  # mu_S is mu_G
         "nc1_pinv_weighted": nc1_pinv_weighted(stats),
         "nc1_trace_ratio": nc1_trace_ratio(stats),
         "nc1_trace_ratio_weighted": nc1_trace_ratio_weighted(stats),
-        "sigma_b_rank": sigma_b_rank(stats),
+        "sigma_b_rank": len(S),
         "nc2_norm_cv_means": norm_cv(M),
         "nc2_cos_std_means": cos_std(M),
         "nc2_cos_dev_means": cos_dev(M),

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 import torch
 from jaxtyping import Int
 from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
 
 from nclib.stats import as_tensor
 
@@ -41,7 +42,8 @@ def unpacked(
 ) -> tuple[tuple, dict[str, object], Int[Tensor, " n"]]:
     """The arguments of the model by place and by name, their tensors and arrays on the device; the labels.
 
-    A tuple or list of inputs are several arguments, a mapping are arguments by name, and a tensor or array is one.
+    A tuple or list of inputs are several arguments, a mapping are arguments by name, and a tensor, array or packed
+    sequence is one.
 
     Raises ValueError, in one line, for inputs that are none of these, and labels that are not integers (n,).
     """
@@ -51,7 +53,7 @@ def unpacked(
     inputs, labels = _on(pair[0], device), _as_labels(pair[1])
     if isinstance(inputs, dict):
         return (), inputs, labels
-    if isinstance(inputs, Tensor):
+    if isinstance(inputs, Tensor | PackedSequence):
         return (inputs,), {}, labels
     if not isinstance(inputs, list | tuple):
         raise ValueError(
@@ -61,13 +63,17 @@ def unpacked(
 
 
 def _on(value: object, device: torch.device) -> object:
-    """The same with every tensor and array in it as a tensor on the device."""
+    """The same with every tensor and array in it as a tensor on the device; named and packed tuples stay such."""
+    if isinstance(value, PackedSequence):  # a tuple too, which keeps some of its tensors on the CPU
+        return value.to(device)
     if isinstance(value, Tensor) or hasattr(value, "__array_interface__"):
         return as_tensor(value).to(device)
     if isinstance(value, Mapping):
         return {name: _on(entry, device) for name, entry in value.items()}
     if isinstance(value, list | tuple):
         entries = [_on(entry, device) for entry in value]
+        if hasattr(value, "_make"):
+            return value._make(entries)
         return entries if isinstance(value, list) else tuple(entries)
     return value
 

@@ -1,84 +1,14 @@
-"""The linear classifier inside any network, and the features that the network hands it."""
+"""A network at rest, and the features that it hands its linear classifier."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from inspect import signature
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from nclib.modes import in_eval_mode, in_full_precision
-
-
-def classifier_named(model: nn.Module, named: nn.Module | str) -> nn.Linear:
-    """The `nn.Linear` of the model that is meant by a module of it, or by its dotted name.
-
-    Raises ValueError, with the names to choose from, when it is none.
-    """
-    linear = _linear(model)
-    chosen = linear.get(named) if isinstance(named, str) else named
-    if not any(chosen is m for m in linear.values()):
-        meant = repr(named) if isinstance(named, str) else f"the given {type(named).__name__}"
-        raise ValueError(f"{meant} is no nn.Linear of the model, which has {_listed(linear)}")
-    return chosen
-
-
-def last_classifier(model: nn.Module, /, *args: object, **kwargs: object) -> nn.Linear:
-    """The last `nn.Linear` of `model.modules()` that a forward pass with these arguments calls.
-
-    Raises ValueError, with the names to choose from, when the forward pass calls none, calls another one last, or
-    returns (n, C) of other columns than it has rows: then it is not clear which one the logits come from.
-    """
-    linear = _linear(model)
-    called, returned = _called(model, linear, args, kwargs)
-    candidates = {name: m for name, m in linear.items() if any(m is c for c in called)}
-    if not candidates:
-        raise ValueError(f"the forward pass calls no nn.Linear of the model, which has {_listed(linear)}")
-    *_, (name, last) = candidates.items()
-    if last is not called[-1]:
-        raise ValueError(
-            "which nn.Linear is the classifier is not clear, as the one called last is not the last of the "
-            f"model's modules: name it with classifier=..., one of {_listed(candidates)}"
-        )
-    # Columns alone: a temperature, log_softmax or a second branch may follow a classifier, and change its values.
-    logits = getattr(returned, "logits", returned)  # Hugging Face's outputs
-    if isinstance(logits, Tensor) and logits.ndim == 2 and logits.shape[1] != len(last.weight):
-        raise ValueError(
-            f"the model returns {logits.shape[1]} columns, and the nn.Linear called last, {_listed({name: last})}, has "
-            f"{len(last.weight)} rows: name the one that gives the logits with classifier=..., one of "
-            f"{_listed(candidates)}; where none does, measure features alone with nclib.measure_features"
-        )
-    return last
-
-
-def _linear(model: nn.Module) -> dict[str, nn.Linear]:
-    linear = {name: m for name, m in model.named_modules() if isinstance(m, nn.Linear)}
-    if not linear:
-        raise ValueError(
-            "the model has no nn.Linear: collapse is measured at the input of a linear classifier"
-        )
-    return linear
-
-
-def _called(
-    model: nn.Module, linear: Mapping[str, nn.Linear], args: tuple, kwargs: Mapping[str, object]
-) -> tuple[list[nn.Module], object]:
-    """Those that one forward pass calls, in the order of the calls, and what it returns."""
-    called: list[nn.Module] = []
-    handles = [m.register_forward_pre_hook(lambda module, _: called.append(module)) for m in linear.values()]
-    try:
-        returned = model(*args, **kwargs)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return called, returned
-
-
-def _listed(modules: Mapping[str, nn.Linear]) -> str:
-    """Their names, the last ten where there are more: a classifier stands at the end."""
-    # The name of a model that is itself an nn.Linear is empty.
-    names = [name or "the model itself" for name in modules]
-    return ("..., " if len(names) > 10 else "") + ", ".join(names[-10:])
 
 
 class Tap:
@@ -131,6 +61,10 @@ class Tap:
             H = self.features(*args, **kwargs)
         finally:
             handle.remove()
+        if not given:
+            raise ValueError(
+                "the classifier is called and its output is not seen: call it as a module, which returns the logits"
+            )
         if not _is_affine(self._classifier, H, given.pop()):
             raise ValueError(
                 f"the classifier, a {type(self._classifier).__name__}, gives other logits than W h + b, so that error, "
@@ -171,6 +105,18 @@ def tapped(model: nn.Module, classifier: nn.Linear) -> Iterator[Tap]:
         handle.remove()
 
 
+def check_names(model: nn.Module, kwargs: Mapping[str, object]) -> None:
+    """ValueError for a mapping of inputs with names that the model's forward does not take."""
+    taken = signature(model.forward).parameters.values()
+    names = [p.name for p in taken if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    if any(p.kind is p.VAR_KEYWORD for p in taken) or kwargs.keys() <= set(names):
+        return
+    raise ValueError(
+        f"the batch has {', '.join(map(str, kwargs))}, and the model takes {', '.join(names)}: say what is what with "
+        "unpack=lambda batch: (inputs, labels)"
+    )
+
+
 @contextmanager
 def at_rest(model: nn.Module, device: torch.device | str | None = None) -> Iterator[torch.device]:
     """The model in eval mode on a device, without gradients, autocast and TF32; all is as it was on leaving.
@@ -178,7 +124,11 @@ def at_rest(model: nn.Module, device: torch.device | str | None = None) -> Itera
     That holds for the mode of every submodule. The device defaults to that of the model's first parameter or
     buffer. Raises ValueError for a device that is not there, or that a model spread over several is to go to.
     """
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"the model must be an nn.Module, got a {type(model).__name__}")
     homes = [t.device for t in (*model.parameters(), *model.buffers())] or [torch.device("cpu")]
+    if torch.device("meta") in homes:
+        raise ValueError("the model is on the meta device, where it holds no values: load its weights first")
     if device is not None and len(set(homes)) > 1:
         raise ValueError("the model is spread over several devices: measure it there, without device=...")
     try:

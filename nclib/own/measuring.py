@@ -10,9 +10,12 @@ from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
 from nclib.metrics.nc import Head
+from nclib.modes import in_one_piece
 from nclib.own.batches import Unpack, inputs_and_labels, unpacked
-from nclib.own.classifier import Tap, at_rest, classifier_named, last_classifier, tapped
-from nclib.own.layers import Layers, LayerTap, layers_tapped
+from nclib.own.classifier import Tap, at_rest, check_names, tapped
+from nclib.own.draws import same_draws
+from nclib.own.finding import classifier_named, last_classifier
+from nclib.own.layers import LARGEST, Layers, LayerTap, layers_tapped
 from nclib.stats import ClassStats
 from nclib.streams import Batches, measure_stream
 
@@ -33,14 +36,17 @@ def measure_model(
     The keys are those of `nclib.measure_features`, `error`, `loss`, `margin_mean`, `margin_min`,
     `mean_feature_norm_squared` and those of `nclib.streams.shape_metrics`. Features (n, d) are what the
     classifier W (K, d), b (K,) is given in a forward pass in eval mode without autocast and TF32; everything after
-    that is float64, the logits W h + b too. The model keeps its modes and device, and neither torch's own
-    generators, the CPU's and CUDA's, nor the loader's moves on.
+    that is float64, the logits W h + b too. The model keeps its modes and device, no generator moves on, of
+    torch's, NumPy's and Python's own and those that the loader holds, and an epoch of the loader goes on. Compiled
+    models are measured uncompiled, and what `nn.DataParallel` wraps where it is.
 
     loader: gives (inputs, labels), or tuples that begin so, or mappings whose labels are called `labels`, `label`,
     `targets` or `target`, as Hugging Face's; it is read twice after a look at its first batch, in the same order
-    wherever torch draws it. What it augments is measured augmented, what `drop_last` leaves out is not measured.
+    wherever one of these generators draws it. What it augments is measured augmented, what `drop_last` leaves out is
+    not measured.
     classifier: the `nn.Linear` or its dotted name; by default the last of the model's modules that a forward
-    pass calls, if it is also called last and the model returns no other number of columns.
+    pass calls, if it is also called last and the model returns no other number of columns, and no other logits where
+    several have as many rows.
     classes: the labels that the K rows stand for, one each (default 0 to K-1). Fewer measure only these
     classes, samples and rows, as `measure_features(classes=...)` does; where labels are not row numbers, that
     is written as a mapping of label to row: `{3: 0, 11: 2}`.
@@ -104,12 +110,18 @@ def reading(
         raise ValueError(
             f"the data is read twice, which a {type(loader).__name__} does not allow: give a DataLoader, or a list"
         )
-    model = getattr(model, "_orig_mod", model)  # torch.compile's wrapper does not see hooks of later
-    with at_rest(model, device) as target, _same_draws(loader) as rewind:
+    model = getattr(model, "_orig_mod", model)  # what torch.compile wraps has the names without "_orig_mod."
+    with at_rest(model, device) as target, in_one_piece(model), same_draws(loader) as begin:
         found = classifier_named(model, classifier) if classifier is not None else None
-        args, kwargs, _ = unpacked(_first(loader), target, unpack)
+        args, kwargs, _ = unpacked(_first(begin()), target, unpack)
+        check_names(model, kwargs)
         if found is None:
             found = last_classifier(model, *args, **kwargs)
+        if found.in_features > LARGEST:
+            raise ValueError(
+                f"the classifier is given {found.in_features:,} features, and a scatter matrix is kept of at most "
+                f"{LARGEST:,}: take features into memory and give them to nclib.measure_features, which keeps none"
+            )
         with tapped(model, found) as tap, layers_tapped(model, layers) as inside:
             tap.check(*args, **kwargs)
             # Only now: weight_norm and spectral_norm, in their older form, compute the weight in a forward pass.
@@ -121,37 +133,14 @@ def reading(
             del args, kwargs
 
             def passes() -> Batches:
-                rewind()
                 every_row = len(rows) == len(found.weight)
-                return _batches(tap, inside, loader, target, unpack, known, every_row=every_row)
+                return _batches(tap, inside, begin(), target, unpack, known, every_row=every_row)
 
             yield Reading(head, passes, names, inside.names)
 
 
-@contextmanager
-def _same_draws(loader: Iterable) -> Iterator[Callable[[], None]]:
-    """A function that begins a pass as the first one began; nothing has been drawn on leaving.
-
-    Otherwise measuring would change the order of the training that goes on after it.
-    """
-    sampler = getattr(loader, "sampler", None)
-    inner = getattr(getattr(loader, "batch_sampler", None), "sampler", None)
-    owned = [getattr(owner, "generator", None) for owner in (loader, sampler, inner)]
-    torchs = [torch.default_generator, *torch.cuda.default_generators]  # of CUDA none until it is initialised
-    states = [(g, g.get_state()) for g in (*torchs, *owned) if isinstance(g, torch.Generator)]
-
-    def rewind() -> None:
-        for generator, state in states:
-            generator.set_state(state)
-
-    try:
-        yield rewind
-    finally:
-        rewind()
-
-
-def _first(loader: Iterable) -> object:
-    for batch in loader:
+def _first(batches: Iterator) -> object:
+    for batch in batches:
         return batch
     raise ValueError("the loader is empty: there are no samples")
 
@@ -159,7 +148,7 @@ def _first(loader: Iterable) -> object:
 def _batches(
     tap: Tap,
     inside: LayerTap,
-    loader: Iterable,
+    batches: Iterator,
     device: torch.device,
     unpack: Unpack,
     known: Int[Tensor, " K"],
@@ -167,7 +156,8 @@ def _batches(
     every_row: bool,
 ) -> Batches:
     """Features, renumbered labels and hidden layers, batch by batch, without the samples of classes left out."""
-    for batch in loader:
+    read = 0
+    for batch in batches:
         args, kwargs, labels = unpacked(batch, device, unpack)
         H, *hidden = (A.to(known.device) for A in (tap.features(*args, **kwargs), *inside.take()))
         labels = labels.to(known.device)
@@ -181,10 +171,25 @@ def _batches(
             shown = ", ".join(map(str, known[:10].tolist())) + (", ..." if len(known) > 10 else "")
             raise ValueError(
                 f"label {int(labels[~keep][0])} is none of {shown}, which the {len(known)} rows "
-                "of the classifier stand for: say with classes=[...] which label each row stands for"
+                "of the classifier stand for: say with classes=[...] which label each row stands for, or with "
+                "classifier=... which nn.Linear gives the logits"
             )
+        for name, A in zip(inside.names, hidden, strict=True):
+            _check_finite(f"outputs of layer {name}", A, keep, read)
+        _check_finite("features", H, keep, read)  # last, for a layer before them may say where it began
+        read += len(labels)
         if keep.any():
             yield tuple(part if keep.all() else part[keep] for part in (H, y, *hidden))
+
+
+def _check_finite(what: str, A: Tensor, keep: Bool[Tensor, " n"], read: int) -> None:
+    """ValueError where a sample that is kept is not finite; `read` samples came in batches before."""
+    bad = (keep & ~A.isfinite().all(1)).nonzero()
+    if len(bad):
+        raise ValueError(
+            f"{what} contain NaN or infinite values (first in sample {read + int(bad[0])} of the data, counted from "
+            "0): remove or repair them first"
+        )
 
 
 def _renumbered(
@@ -199,6 +204,8 @@ def _rows_by_label(classes: Classes | None, K: int) -> dict[int, int]:
     """Label to row of the classifier, of the classes to be measured."""
     if isinstance(classes, Mapping):
         pairs = [(_whole(label), _whole(row)) for label, row in classes.items()]
+    elif classes is not None and not isinstance(classes, Iterable):
+        raise ValueError(f"classes must be a list of labels, or a mapping of label to row, got {classes!r}")
     else:
         labels = range(K) if classes is None else [_whole(label) for label in classes]
         pairs = list(zip(labels, labels if len(labels) < K else range(K), strict=False))

@@ -1,7 +1,8 @@
 """The collapse of a network over its own training, measured where the training loop asks for it."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from numbers import Integral
 from pathlib import Path
 
@@ -36,9 +37,10 @@ class Trajectory:
     by the rule of the nearest training mean. `run` and `seed` name this training among others in one table.
 
     `layers` are dotted names of modules whose outputs are measured in the same passes, by those metrics that need no
-    classifier: vectors (n, p) as they are, channels (n, p, h, w) averaged over positions. For any other output give
+    classifier: vectors (n, p) as they are, channels (n, p, h, w) averaged over positions, and (n, h, w, p) of an
+    `nn.Linear` or `nn.LayerNorm` too. For any other output give
     a mapping from the name to a function that makes (n, p) of it: `{"blocks.3": lambda output: output[:, 0]}`. Each
-    keeps p^2 float64 numbers. `nclib.plots.anatomy.layers` draws them.
+    takes up to 3 p^2 float64 numbers. `nclib.plots.anatomy.layers` draws them.
 
     `pictures=True` keeps `arrays` of the split "train" too, which `nclib.plots.animation.slider` and
     `nclib.plots.terminal_phase.grams` draw: 2 K (d + 11 K) numbers an epoch, meant for tens of classes. Not measured,
@@ -62,6 +64,9 @@ class Trajectory:
         loaders = loaders if isinstance(loaders, Mapping) else {"train": loaders}
         if not loaders:
             raise ValueError("there is nothing to measure on: name a loader for each split")
+        for split in loaders:
+            if not isinstance(split, str):
+                raise ValueError(f'a split is named by a string, as "train" is, got {split!r}')
         if pictures and "train" not in loaders:
             raise ValueError(f'pictures are of the split "train", and the splits are {", ".join(loaders)}')
         self._model = model
@@ -88,7 +93,7 @@ class Trajectory:
         statistics: dict[str, ClassStats] = {}
         picture: dict[str, Tensor] = {}
         for split, loader in self._loaders.items():
-            with reading(self._model, loader, **self._options) as data:
+            with self._named(split), reading(self._model, loader, **self._options) as data:
                 values, statistics[split], hidden = data.measure(statistics.get("train"))
                 found[split] = hidden | {"features": values}
                 if self._pictures and split == "train":
@@ -98,6 +103,16 @@ class Trajectory:
             self._drawn[epoch] = picture
         self._measured[epoch] = found
         return {split: layers["features"] for split, layers in found.items()}
+
+    @contextmanager
+    def _named(self, split: str) -> Iterator[None]:
+        """Errors say which of several splits they are of."""
+        try:
+            yield
+        except ValueError as error:
+            if len(self._loaders) == 1:
+                raise
+            raise ValueError(f'split "{split}": {error}') from error
 
     @property
     def table(self) -> pd.DataFrame:
@@ -149,14 +164,25 @@ class Trajectory:
         return {"epochs": np.array(epochs), "feature_labels": np.array(labels[0])} | stacked
 
     def save(self, path: str | Path) -> None:
-        """Write `table` as Parquet, values to seven digits, in one piece; a file of that name is replaced."""
-        path = Path(path)
+        """Write `table` as Parquet, values to seven digits, in one piece; a file of that name is replaced.
+
+        Raises ValueError for a name that ends in anything but .parquet.
+        """
+        path = parquet_path(path)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
             tables.write(self.table, temporary)
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def parquet_path(path: str | Path) -> Path:
+    """The path of a table, whose name says what is in the file; ValueError where it says anything else."""
+    path = Path(path)
+    if path.suffix.lower() != ".parquet":
+        raise ValueError(f"{path} does not end in .parquet, and a table is written as Parquet: name it so")
+    return path
 
 
 def _picture(data: Reading, stats: ClassStats) -> dict[str, Tensor]:
