@@ -22,6 +22,7 @@ from nclib.claims.verdict import (
     Verdict,
     bootstrap_over_seeds,
     by_seed,
+    by_sign,
     every_run,
     evidence,
     final_epoch,
@@ -1795,6 +1796,23 @@ def small_table():
     rows = {(*TRAIN, "error", e): x for e, x in {1: 0.5, 4: 0.0, 9: 0.1, 75: 0.0}.items()}
     rows |= {(*TRAIN, "loss", e): float(e) for e in (1, 4, 9, 75)} | {(*TEST, "loss", 75): 3.0}
     return table([(cell, rows) for cell in CELLS["terminal_phase"]])
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "status"),
+    [
+        (0.6, 0.95, "supported"),
+        (0.9, 1.1, "inconclusive"),
+        (1.01, 1.2, "not supported"),
+        (1.0, 1.2, "not supported"),
+    ],
+)
+def test_by_sign_a_ratio_is_held_against_one_whatever_its_condition(low, high, status):
+    asked = Verdict("not supported", (low + high) / 2, low, high, 3)
+    signed = by_sign(asked)
+    assert (signed.status, signed.low, signed.high, signed.n) == (status, low, high, 3)
+    nothing = Verdict("inconclusive", reason="nothing recorded yet", awaits_runs=True)
+    assert by_sign(nothing) == nothing
 
 
 def test_a_value_is_read_at_exactly_the_epoch_asked_for():

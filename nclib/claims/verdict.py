@@ -262,6 +262,13 @@ def _against(
     return Verdict(status, float(number), float(low), float(high), n, reason)
 
 
+def by_sign(verdict: Verdict) -> Verdict:
+    """The verdict on a ratio were its condition "below 1": whether it fell at all, and not by how much."""
+    if verdict.number is None or verdict.low is None or verdict.high is None:
+        return verdict
+    return _against(verdict.number, verdict.low, verdict.high, verdict.n, 1.0, None)
+
+
 def show(value: float | None) -> str:
     """A number as pages print it: three significant digits."""
     return "–" if value is None else f"{value:.3g}"

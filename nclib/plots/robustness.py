@@ -35,10 +35,11 @@ def robustness(table: pd.DataFrame, ax: Axes) -> Axes:
     for seed in found.index:
         own = found.loc[seed].dropna()
         ax.plot(own.index, own, ".", color=COLOURS["orange"], ms=4, alpha=0.6)
-    ax.set_ylabel("mean ‖r‖/‖x‖ of DeepFool (no unit)")
+    ax.set_ylabel("mean ‖r‖/‖x‖ (no unit)")
     ax.set_ylim(0, None)
-    ax.legend(fontsize=8, loc="lower right")
-    return epochs(table, ax)
+    epochs(table, ax)
+    legend(ax)
+    return ax
 
 
 def terminal_error(table: pd.DataFrame, ax: Axes) -> Axes:
