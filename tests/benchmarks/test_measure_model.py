@@ -43,7 +43,7 @@ def peak():  # a child's ru_maxrss begins with its parent's: this one is its own
 model = torch.nn.Sequential(torch.nn.Identity(), torch.nn.Linear(d, K))
 before, begun = peak(), time.process_time()
 with reading(model, Generated()) as data:
-    values, stats = data.measure()
+    values, stats, _ = data.measure()
 print(int(stats.N), values["nc1_trace_ratio"], peak() - before, time.process_time() - begun)
 """
 

@@ -101,7 +101,8 @@ def warm(_):
 @pytest.fixture(scope="module")
 def workers():
     """Processes as `nclib record` starts them."""
-    with pool._inheriting(), ProcessPoolExecutor(WORKERS, get_context("spawn")) as executor:
+    environment = pool.ENVIRONMENT | {"OMP_NUM_THREADS": "1"}
+    with pool._inheriting(environment), ProcessPoolExecutor(WORKERS, get_context("spawn")) as executor:
         list(executor.map(warm, range(WORKERS)))
         yield executor
 
