@@ -59,6 +59,7 @@ def record(
             "generation": runs.generation(study),
             **environment,
         }
+        provenance |= _resumed_from(partial, provenance)
         begun = time.perf_counter()
         entry = {"params": runs.resolved(params), "data": data, "provenance": provenance}
         try:
@@ -119,6 +120,18 @@ def _earlier_seconds(partial: Path) -> float:
     """Seconds that sessions before a resumption spent, which the checkpoint's writer left here."""
     path = partial / "seconds"
     return float(path.read_text()) if path.exists() else 0.0
+
+
+def _resumed_from(partial: Path, provenance: dict[str, object]) -> dict[str, list]:
+    """What is known of the sessions before a resumption: another commit or number of threads rounds otherwise.
+
+    This session is noted for the ones after it.
+    """
+    path = partial / "sessions.json"
+    earlier = json.loads(path.read_text()) if path.exists() else []
+    with contextlib.suppress(OSError):  # a full disk shows at the first checkpoint, which is what resumes
+        write_whole(path, json.dumps([*earlier, provenance]))
+    return {"resumed_from": earlier} if earlier else {}
 
 
 def _lock_file(study: str, run_key: str) -> Path:

@@ -41,9 +41,9 @@ def rows(*values, metric="error"):
     return [plain | {"epoch": i, "value": v} for i, v in enumerate(values or (0.5, 1 / 3))]
 
 
-def make(params=None, study="study", produce=None, arrays=None, **more):
+def make(params=None, study="study", produce=None, arrays=None, environment=ENVIRONMENT, **more):
     made = produce or (lambda folder: (rows(), arrays or {}))
-    return recording.record(study, params or Params(), DATA, made, ENVIRONMENT, **more)
+    return recording.record(study, params or Params(), DATA, made, environment, **more)
 
 
 def never(folder):
@@ -193,6 +193,20 @@ def test_seconds_of_earlier_sessions_are_added_once():
     with pytest.raises(KeyboardInterrupt):
         make(produce=first)
     assert 100 <= make(produce=second).provenance["seconds"] < 102
+
+
+def test_a_resumed_run_says_what_made_its_earlier_parts():
+    def stops(folder):
+        raise KeyboardInterrupt
+
+    for threads in (2, 4):
+        with pytest.raises(KeyboardInterrupt):
+            make(produce=stops, environment=ENVIRONMENT | {"threads": threads})
+    provenance = make(environment=ENVIRONMENT | {"threads": 1}).provenance
+    assert [session["threads"] for session in provenance["resumed_from"]] == [2, 4]
+    assert all(session.keys() >= {"commit", "started", "host"} for session in provenance["resumed_from"])
+    assert provenance["threads"] == 1
+    assert "resumed_from" not in make(Params(seed=1)).provenance
 
 
 def test_a_run_that_is_being_made_is_not_made_twice(store):
