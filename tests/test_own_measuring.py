@@ -24,6 +24,7 @@ from own_networks import (
     features_in_eval_mode,
     images,
     loader,
+    measure_or_fail,
     scripted,
     trained_a_little,
 )
@@ -242,11 +243,7 @@ def test_modes_hooks_weights_and_gradients_are_left_as_they_were(model, fails):
     model.stem[1].eval()  # a frozen batch normalisation in a model that trains
     modes = {name: module.training for name, module in model.named_modules()}
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    if fails:
-        with pytest.raises(ValueError, match="is none of"):
-            measure_model(model, loader())
-    else:
-        measure_model(model, loader(), classes=CLASSES)
+    measure_or_fail(model, fails)
     assert {name: module.training for name, module in model.named_modules()} == modes
     assert any(modes.values()) and not all(modes.values())
     assert not any(module._forward_pre_hooks or module._forward_hooks for module in model.modules())
@@ -473,6 +470,7 @@ from pathlib import Path
 from torch import nn
 import nclib
 
+torch.set_num_threads(1)
 d, K = 256, 4
 class Stream:
     def __init__(self, batches): self.batches = batches
@@ -502,8 +500,9 @@ def test_memory_does_not_grow_with_the_number_of_samples():
         )
         return float(done.stdout)
 
-    assert growth("streamed") < 10  # MB
-    assert growth("in memory") > 90  # 100,000 features of 256 float32 are 98 MB
+    kept = growth("in memory")
+    assert kept > 90  # MB: 100,000 features of 256 float32 are 98
+    assert growth("streamed") < kept / 4  # an allocator keeps some MB for itself, seldom the same
 
 
 # Which layer

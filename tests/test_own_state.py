@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from asserts import assert_far_from_zero
-from own_networks import LABELS, ConvNet, images, loader, trained_a_little
+from own_networks import LABELS, ConvNet, images, loader, measure_or_fail, trained_a_little
 from samplers import generator, normal
 from torch import nn
 from torch.nn import functional as F
@@ -252,11 +252,7 @@ def test_what_eval_mode_merges_is_taken_apart_again_where_it_was(fails, frozen):
     logits = model.eval()(images()[0])
     model.train()
     model.attention.train(not frozen)
-    if fails:
-        with pytest.raises(ValueError, match="is none of"):
-            measure_model(model, loader())
-    else:
-        measure_model(model, loader(), classes=CLASSES)
+    measure_or_fail(model, fails)
     assert {name: module.training for name, module in model.named_modules()} == modes
     assert not model.stem[1].training and model.training
     assert model.attention.merged is frozen
