@@ -78,7 +78,7 @@ book: $(ENV)  ## the whole path: notebooks, gate, site
 	$(MAKE) --no-print-directory site
 	@echo "open _build/html/index.html"
 
-record: $(ENV)  ## train and record every published run that is missing (hours)
+record: $(ENV)  ## train and record every run of every grid that is missing (days, and on a GPU; `nclib status` counts)
 	$(BIN)nclib record --all
 
 release: book  ## pack the site in dist/ with its checksum

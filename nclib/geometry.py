@@ -155,7 +155,7 @@ def one_vs_rest_margin(V: Float[Tensor, "K d"]) -> float:
     $1 - \cos(2\pi/K)$ for a regular polygon; 0 when a direction lies in the hull of others. NaN where a row
     is zero. Computed in float64.
     """
-    U = torch.nn.functional.normalize(V.double(), dim=1, eps=0)
+    U = torch.nn.functional.normalize(V.detach().double().cpu(), dim=1, eps=0)
     if not U.isfinite().all():
         return float("nan")
     # the distance to the origin of the hull moved by -u_k
@@ -194,6 +194,7 @@ def _affine_minimiser(P: Float[Tensor, "m d"]) -> Float[Tensor, " m"]:
     system[0, 0], system[1:, 1:] = 0, P @ P.T
     right = P.new_zeros(m + 1)
     right[0] = 1
+    # The driver that minds no rank deficiency is LAPACK's: `one_vs_rest_margin` keeps to the CPU.
     return torch.linalg.lstsq(system, right.unsqueeze(1), driver="gelsd").solution[1:, 0]
 
 

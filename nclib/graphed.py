@@ -1,10 +1,11 @@
 """Gradients from one CUDA graph: the GPU does not wait for Python to launch a step's few hundred kernels.
 
-A step of a small network keeps a GPU busy for one or two milliseconds and Python for several. Here forward and
+A step of a narrow network keeps a GPU busy for one or two milliseconds and Python for several. Here forward and
 backward pass are captured once and then replayed by one launch. The optimiser's step is not part of the graph: it is
 a launch or two, its learning rate changes, and its state is replaced when a checkpoint is resumed from.
 """
 
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -99,6 +100,7 @@ def captured(work: Callable[[], Tensor], device: torch.device) -> tuple[Callable
     graph, here = torch.cuda.CUDAGraph(), torch.cuda.current_stream(device)
     with torch.cuda.device(device):
         try:
+            gc.collect()  # what is freed during a capture voids it
             with torch.cuda.graph(graph, stream=_side_stream(device)):
                 result = work()
         except RuntimeError:

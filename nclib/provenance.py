@@ -11,8 +11,12 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def collect() -> dict[str, object]:
-    """Commit and whether tracked files differ from it, versions, and the kind of host."""
+    """Commit and whether tracked files differ from it, versions, and the kind of host.
+
+    Where git knows no commit, as in a copy without `.git`, it is $NCLIB_COMMIT.
+    """
     commit, dirty = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
+    commit = commit or os.environ.get("NCLIB_COMMIT")
     versions = {"python": platform.python_version()}
     versions |= {name: importlib.metadata.version(name) for name in ("torch", "numpy", "pandas")}
     return {
@@ -30,7 +34,9 @@ def collect() -> dict[str, object]:
 
 def _git(*command: str) -> str | None:
     try:
-        done = subprocess.run(["git", "-C", str(ROOT), *command], capture_output=True, text=True, timeout=20)
+        # Whose files they are does not matter: nothing is done but to read.
+        git = ["git", "-c", "safe.directory=*", "-C", str(ROOT)]
+        done = subprocess.run([*git, *command], capture_output=True, text=True, timeout=20)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None

@@ -128,7 +128,10 @@ def _resumed_from(partial: Path, provenance: dict[str, object]) -> dict[str, lis
     This session is noted for the ones after it.
     """
     path = partial / "sessions.json"
-    earlier = json.loads(path.read_text()) if path.exists() else []
+    saved = (
+        path.exists() and (partial / "seconds").exists()
+    )  # without a checkpoint there is nothing to resume
+    earlier = json.loads(path.read_text()) if saved else []
     with contextlib.suppress(OSError):  # a full disk shows at the first checkpoint, which is what resumes
         write_whole(path, json.dumps([*earlier, provenance]))
     return {"resumed_from": earlier} if earlier else {}
@@ -201,9 +204,19 @@ def _temporary_folder() -> Path:
 def _settle(temporary: Path, target: Path) -> None:
     """Make a complete folder durable, then visible under its name in one step."""
     for path in temporary.iterdir():
-        with path.open("rb") as handle:
-            os.fsync(handle.fileno())
+        _to_disk(path)
+    _to_disk(temporary)
     temporary.rename(target)
+    _to_disk(target.parent)
+
+
+def _to_disk(path: Path) -> None:
+    """A file's bytes, or a folder's names, outlast a power cut from here on."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 RECORD_FILES = ("record.json", "table.parquet", "arrays.npz")

@@ -8,7 +8,10 @@ import torch
 from jaxtyping import Float, Int, Num
 from torch import Tensor
 
-_CHUNK = 256  # rows in flight: a 256 x 512 float64 block is 1 MiB and stays in the cache
+
+def _rows_in_flight(device: torch.device) -> int:
+    """A 256 x 512 float64 block is 1 MiB and stays in a processor's cache; a GPU wants fewer, larger kernels."""
+    return 256 if device.type == "cpu" else 8192
 
 
 def as_tensor(values: object) -> Tensor:
@@ -38,7 +41,7 @@ class ClassStats:
     """Counts, means and within-class scatter of labelled features, in float64 and about the means.
 
     Two ways to make one. `of` keeps the full d x d scatter, and such statistics add up: `a + b` are the
-    statistics of both samples together (Chan, Golub & LeVeque, 1979). `in_class_mean_space` takes two passes
+    statistics of both samples together (Chan, Golub & LeVeque, 1979). `with_coordinates` takes two passes
     over features in memory and keeps the scatter only within the span of the class means, which is all the
     NC metrics look at; it needs no d x d matrix, and as its basis depends on the final means it cannot be
     merged.
@@ -70,16 +73,6 @@ class ClassStats:
         return cls(n, mu, S_W, within)
 
     @classmethod
-    def in_class_mean_space(
-        cls, features: Num[Tensor, "n d"], labels: Int[Tensor, " n"], num_classes: int
-    ) -> "ClassStats":
-        """Statistics of features in memory, the scatter restricted to the span of the class means.
-
-        Raises ValueError as `of` does, and for a class without samples.
-        """
-        return cls.with_coordinates(features, labels, num_classes)[0]
-
-    @classmethod
     def with_coordinates(
         cls,
         features: Num[Tensor, "n d"],
@@ -87,9 +80,10 @@ class ClassStats:
         num_classes: int,
         weight: Float[Tensor, "K d"] | None = None,
     ) -> tuple["ClassStats", Float[Tensor, "n r"], Float[Tensor, "n K"] | None]:
-        """`in_class_mean_space`, with each sample's coordinates along the basis about mu_G and scores W h.
+        """Statistics within the span of the class means, and each sample's coordinates there about mu_G and scores W h.
 
-        One product per block of rows serves the scatter, the nearest-class-mean rule and the classifier.
+        One product per block of rows serves the scatter, the nearest-class-mean rule and the classifier. Raises
+        ValueError as `of` does, and for a class without samples.
         """
         n, mu = _means(features, labels, num_classes)
         if (n == 0).any():
@@ -129,12 +123,12 @@ class ClassStats:
         share = other.n / n.clamp(min=1)
         delta = other.mu - self.mu
         between = self.n * share  # n_a n_b / (n_a + n_b), zero where either class is empty
+        # In place: d x d memory once, not thrice.
+        S_W = (self.S_W + other.S_W).addmm_((delta * between[:, None]).T, delta)
         return ClassStats(
             n,
             self.mu + share[:, None] * delta,
-            (self.S_W + other.S_W).addmm_(
-                (delta * between[:, None]).T, delta
-            ),  # d x d memory once, not thrice
+            S_W,
             self.within + other.within + between * delta.square().sum(1),
         )
 
@@ -203,12 +197,13 @@ def missing_classes(n: Num[Tensor, " K"], names: Sequence[int] | None = None) ->
 
 
 def _chunks(features: Tensor, labels: Tensor):
-    return zip(features.split(_CHUNK), labels.split(_CHUNK), strict=True)
+    size = _rows_in_flight(features.device)
+    return zip(features.split(size), labels.split(size), strict=True)
 
 
 def _centred(features: Tensor, labels: Tensor, mu: Tensor):
     """Blocks of rows about their class means, in float64, with their labels; one block is reused for all."""
-    block = mu.new_empty(_CHUNK, mu.shape[1])
+    block = mu.new_empty(min(_rows_in_flight(mu.device), len(features)), mu.shape[1])
     minus_mu = -mu
     for rows, y in _chunks(features, labels):
         X = block[: len(y)]
@@ -226,7 +221,8 @@ def _means(features: Tensor, labels: Tensor, K: int) -> tuple[Tensor, Tensor]:
     # Summing about a first guess keeps full precision when features carry a large common offset.
     origin = features[0].double()
     total = torch.zeros(K, features.shape[1], dtype=torch.float64, device=features.device)
-    block, one_hot = total.new_empty(_CHUNK, total.shape[1]), total.new_empty(_CHUNK, K)
+    size = min(_rows_in_flight(total.device), len(features))
+    block, one_hot = total.new_empty(size, total.shape[1]), total.new_empty(size, K)
     for rows, y in _chunks(features, labels):
         X = torch.sub(rows, origin, out=block[: len(y)])
         if K <= 64:  # a product with the indicator matrix beats scattered additions, until it is mostly zeros

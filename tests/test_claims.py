@@ -32,10 +32,8 @@ from nclib.claims.verdict import (
     terminal_epoch,
 )
 from nclib.models import build
-from nclib.studies import generator, grids
-from nclib.theory import zhao2026
+from nclib.studies import clock, generator, grids
 from nclib.theory.checks import PAPERS, violations
-from nclib.training import learning_rate_factor
 
 CELLS = {name: cells for name, (_, cells) in grids.published().items()}
 """The parameters of the runs that are really recorded: what the claims select must be among them."""
@@ -727,6 +725,7 @@ def of_papyan(prefix: str, cells: Sequence) -> dict[str, Case]:
         "nc3": "nc3_frobenius",
     }  # fmt: skip
     end = {
+        "nc1-reached": "nc1_trace_ratio",
         "nc2-reached": "nc2_etf_means", "nc2-reached-classifiers": "nc2_etf_weights",
         "nc3-reached": "nc3_frobenius", "nc4": "nc4_mismatch",
     }  # fmt: skip
@@ -1473,22 +1472,15 @@ def test_the_larger_scale_is_judged_on_every_network():
 
 def test_the_sum_of_rows_is_judged_by_what_the_recurrence_leaves():
     run = MUCH[0]
-    factor, steps = learning_rate_factor(run.schedule, run.epochs), run.train_size // run.batch_size
-    rates = [run.lr * factor(epoch) for epoch in range(run.epochs) for _ in range(steps)]
-    left = float(zhao2026.row_sum_factors(rates, run.weight_decay, run.momentum)[-1])
+    left = clock.row_sum_factors(run).iloc[-1]
     low, high = (bound for _, bound in bounds(claims.get("zhao2026-decay-row-sum")))
     assert (low, high) == (pytest.approx(0.95 * left, rel=2e-3), pytest.approx(1.05 * left, rel=2e-3))
 
 
 def test_the_matched_decay_of_adamw_shrinks_weights_as_much_as_that_of_sgd():
-    def spent(run):
-        factor, steps = learning_rate_factor(run.schedule, run.epochs), run.train_size // run.batch_size
-        return steps * run.weight_decay * sum(run.lr * factor(epoch) for epoch in range(run.epochs))
-
     sgd, matched, unmatched = small()[0], CELLS["terminal_phase_decoupled"][0], ADAMW[0]
-    of_sgd = spent(sgd) / (1 - sgd.momentum)
-    assert spent(matched) == pytest.approx(of_sgd, rel=0.002)
-    assert spent(unmatched) < 0.002 * of_sgd
+    assert clock.spent(matched) == pytest.approx(clock.spent(sgd), rel=0.002)
+    assert clock.spent(unmatched) < 0.002 * clock.spent(sgd)
 
 
 def test_a_second_half_of_which_only_the_end_was_measured_decides_nothing():
@@ -1511,6 +1503,18 @@ def test_an_error_that_comes_back_at_any_epoch_of_the_terminal_phase_is_not_effe
     errors[epoch] = 0.0
     kept = made.assign(value=made.epoch.map(errors))
     assert claim.judge(kept).status == "supported"
+
+
+def test_a_run_that_lacks_what_must_stay_low_is_not_left_out_in_silence():
+    judge = terminal_phase.stays("loss", 1.0, lambda rows: rows)
+    values = {"error": {1: 0.5, 10: 0.0, 75: 0.0}, "loss": {1: 9.0, 10: 0.5, 75: 0.2}}
+    rows = {(*TRAIN, metric, epoch): x for metric, at in values.items() for epoch, x in at.items()}
+    four = [dataclasses.replace(CELLS["terminal_phase"][0], seed=seed) for seed in range(4)]
+    made = table([(cell, rows) for cell in four])
+    lacking = made[(made.seed != 0) | (made.metric != "loss")]
+    assert judge(made).status == "supported"
+    assert judge(lacking).status == "inconclusive"
+    assert "1 of 4 runs lack loss" in judge(lacking).reason
 
 
 def test_the_largest_scale_with_three_seeds_is_judged_and_no_smaller_one():

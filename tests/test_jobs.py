@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from nclib import recording, runs, studies
 from nclib.runs import RecordError
-from nclib.studies import jobs, mnist1d, terminal_phase, unconstrained
+from nclib.studies import grids, jobs, mnist1d, terminal_phase, unconstrained
 from nclib.studies import recording as recording_of_studies
 from nclib.studies.jobs import Outcome, Report
 from nclib.training import Diverged, Stopped
@@ -63,7 +63,18 @@ def test_a_plan_holds_every_run_once_in_stacks_of_one_shape_that_leave_no_worker
             assert len(job) == 1
     assert len(planned) >= min(workers, len(cells)), "a worker goes without"
     costs = [jobs.cost(job) for job in planned]
-    assert costs == sorted(costs, reverse=True)
+    if workers > 1:
+        assert costs == sorted(costs, reverse=True)
+
+
+def test_one_worker_records_a_grid_in_the_order_of_its_blocks():
+    cells = grids.cells("terminal_phase_protocol")
+    (*planned,) = (cell for job in jobs.plan(cells, workers=1, device=CPU) for cell in job)
+    assert planned == cells
+    first = [(params.architecture, params.lr) for _, params in planned[::3]]
+    assert first == [("resnet18", 0.25), ("vgg11", 0.25), ("densenet40", 0.25), ("resnet18", 0.0679)]
+    # Control: two workers would begin with the longest.
+    assert [cell for job in jobs.plan(cells, workers=2, device=CPU) for cell in job] != cells
 
 
 @pytest.mark.parametrize(

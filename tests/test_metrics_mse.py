@@ -213,7 +213,7 @@ def test_what_cannot_be_taken_apart_is_refused():
     H, y = clusters(4, 6)
     stats, head = ClassStats.of(H, y, 4), head_of(4, 6, True)
     with pytest.raises(ValueError, match=r"use ClassStats\.of"):
-        mse_decomposition(ClassStats.in_class_mean_space(H, y, 4), head, 0.0)
+        mse_decomposition(ClassStats.with_coordinates(H, y, 4)[0], head, 0.0)
     with pytest.raises(ValueError, match="no sample of class 2"):
         mse_decomposition(ClassStats.of(H[y != 2], y[y != 2], 4), head, 0.0)
     with pytest.raises(ValueError, match=r"weight must be \(K, d\) = \(4, 6\), got \(4, 5\)"):
@@ -233,7 +233,7 @@ def test_singular_values_are_those_of_the_definition(make, K, d):
     values = snr_singular_values(ClassStats.of(H, y, K))
     expected = torch.from_numpy(reference.snr_singular_values(H.numpy(), y.tolist()))[: K - 1]
     torch.testing.assert_close(values, expected)
-    torch.testing.assert_close(snr_singular_values(ClassStats.in_class_mean_space(H, y, K)), expected)
+    torch.testing.assert_close(snr_singular_values(ClassStats.with_coordinates(H, y, K)[0]), expected)
     assert_close(snr_spread(ClassStats.of(H, y, K)), expected[0] / expected[-1])
 
 

@@ -135,8 +135,9 @@ def test_an_error_says_of_which_of_several_splits_it_is():
         nclib.Trajectory(trained_a_little(), lacking, classes=CLASSES).measure(0)
 
 
-def test_the_books_figures_draw_it(watch):
-    one = watch.table.assign(epochs=EPOCHS, schedule="constant", train_size=40)
+@pytest.mark.parametrize("told", [{}, {"epochs": EPOCHS, "schedule": "constant", "train_size": 40}])
+def test_the_books_figures_draw_it(watch, told):
+    one = watch.table.assign(**told)
     three = pd.concat([one.assign(run=f"r{seed}", seed=seed) for seed in range(3)])
     for table, n in ((one, 1), (three, 3)):
         _, axes = plots.figure(1, 8)

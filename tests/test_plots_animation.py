@@ -269,6 +269,25 @@ def test_what_cannot_be_drawn_is_refused_in_one_line(arrays, change, options, me
         animation.slider(changed, **({"names": NAMES} | options))
 
 
+@pytest.mark.parametrize("K", [4, 9])
+def test_of_fewer_than_ten_classes_the_first_four_are_shown(arrays, K):
+    own = arrays["feature_labels"] < K
+    fewer = arrays | {name: arrays[name][:, :K, :K] for name in ("points_means", "points_weights")}
+    fewer |= {
+        "points_features": arrays["points_features"][:, own, :K],
+        "feature_labels": arrays["feature_labels"][own],
+    }
+    assert data(animation.slider(fewer, names=NAMES[:K]))["classes"] == [0, 1, 2, 3]
+    assert data(animation.slider(arrays, names=NAMES))["classes"] == list(tetrahedron.CLASSES)
+
+
+def test_three_classes_have_no_tetrahedron(arrays):
+    with pytest.raises(
+        ValueError, match=r"^a tetrahedron has four corners, and there are 3 classes: .*`grams`$"
+    ):
+        animation.slider(arrays, names=NAMES[:3])
+
+
 def test_a_run_without_points_is_refused(arrays):
     with pytest.raises(
         ValueError, match=r"^the run has no array points_features: record it with its points$"

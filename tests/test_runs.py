@@ -196,12 +196,16 @@ def test_seconds_of_earlier_sessions_are_added_once():
 
 
 def test_a_resumed_run_says_what_made_its_earlier_parts():
+    def saves_and_stops(folder):
+        (folder / "seconds").write_text("1")  # as a checkpoint does
+        raise KeyboardInterrupt
+
     def stops(folder):
         raise KeyboardInterrupt
 
-    for threads in (2, 4):
+    for threads, produce in ((8, stops), (2, saves_and_stops), (4, stops)):
         with pytest.raises(KeyboardInterrupt):
-            make(produce=stops, environment=ENVIRONMENT | {"threads": threads})
+            make(produce=produce, environment=ENVIRONMENT | {"threads": threads})
     provenance = make(environment=ENVIRONMENT | {"threads": 1}).provenance
     assert [session["threads"] for session in provenance["resumed_from"]] == [2, 4]
     assert all(session.keys() >= {"commit", "started", "host"} for session in provenance["resumed_from"])

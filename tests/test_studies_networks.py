@@ -160,6 +160,9 @@ ETF, IMAGES = {"classifier": "etf"}, {"dataset": "fashion_mnist_subset", "depth"
         ),
         ({"architecture": "resnet18", "dataset": "fashion_mnist"}, "depth is the mlp's, not resnet18's"),
         ({"feature_decay": 0.1}, "feature_decay goes with decayed last_layer"),
+        ({"feature_decay": 0.1, "decayed": "last_layer", "loss": "mse"}, "goes with loss cross_entropy"),
+        ({"train_size": 4010}, "of mnist1d at most 4000, got 4010"),
+        ({"train_size": 1005}, "train_size is a multiple of the 10 classes"),
         ({"optimizer": "lbfgs", "precision": "bfloat16"}, "set precision to float32 or float64"),
         ({"classifier": "cube"}, "classifier must be one of learned, etf, orthoplex, hypercube"),
         ({"decayed": "last_layer_normalised"}, "last_layer_normalised without feature_decay is last_layer"),
@@ -193,3 +196,17 @@ def test_an_etf_that_fits_is_built_on_the_networks_own_features(options):
     images = data.load(params.dataset, "test")
     model = terminal_phase.network(params, images)
     assert images.num_classes == terminal_phase.CLASSES <= model.feature_dim
+
+
+@pytest.mark.parametrize("dataset", ["fashion_mnist_subset", "mnist1d"])
+def test_what_there_is_of_each_dataset_is_what_is_read(dataset):
+    assert len(data.load(dataset, "train")) == terminal_phase.IMAGES[dataset]
+
+
+def test_the_squared_error_is_as_precise_as_its_logits_and_never_coarser_than_float32():
+    logits = torch.linspace(-1, 1, 12, dtype=torch.float64).view(4, 3)
+    y = torch.tensor([0, 1, 2, 0])
+    exact = terminal_phase.mse(logits, y)
+    assert exact.dtype == torch.float64
+    assert float(exact) == float((logits - torch.eye(3, dtype=torch.float64)[y]).square().mean())
+    assert terminal_phase.mse(logits.bfloat16(), y).dtype == torch.float32

@@ -13,6 +13,7 @@ from nclib.training import (
     Checkpoint,
     Diverged,
     learning_rate_factor,
+    learning_rates,
     log_spaced,
     make_optimizer,
     train,
@@ -209,6 +210,12 @@ def test_lbfgs_resumes_bit_exactly(tmp_path):
     assert same(*results)
 
 
+def test_a_time_between_checkpoints_that_is_no_number_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("NCLIB_CHECKPOINT_SECONDS", "often")
+    with pytest.raises(ValueError, match=r"^NCLIB_CHECKPOINT_SECONDS is a number of seconds, got 'often'$"):
+        Checkpoint(tmp_path / "checkpoint.pt")
+
+
 def test_a_damaged_checkpoint_is_set_aside_and_the_work_starts_over(tmp_path):
     path = tmp_path / "checkpoint.pt"
     interrupted(path, 5, "sgd")
@@ -349,6 +356,12 @@ def test_the_optimizer_gets_the_scheduled_rate_in_every_group():
     assert rates("constant", 4) == [0.5] * 4
     half = math.sqrt(0.5) / 2
     assert rates("cosine", 4) == pytest.approx([0.5, 0.25 + half / 2, 0.25, 0.25 - half / 2], rel=1e-14)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "step", "cosine"])
+def test_the_rates_of_every_step_are_those_that_a_run_has(schedule):
+    assert learning_rates(0.5, schedule, 6, 3)[::3] == pytest.approx(rates(schedule, 6), rel=1e-14)
+    assert learning_rates(0.5, schedule, 6, 3)[2::3] == learning_rates(0.5, schedule, 6, 1)
 
 
 def test_the_cosine_schedule_starts_at_one_and_would_end_at_zero():

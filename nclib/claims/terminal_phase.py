@@ -135,7 +135,10 @@ def stays(metric: str, below: float, runs: Runs = largest, where: dict[str, str]
         start = terminal_start(rows)
         found = select(rows, metric=metric, **where)
         found = found[found.epoch >= found.run.map(start)].groupby("run").value
-        return mean_over_seeds(by_seed(found.agg(lambda v: v.max(skipna=False)), rows), below=below)
+        worst = found.agg(lambda v: v.max(skipna=False))
+        if lacking := len(start.index.difference(worst.index)):
+            raise Missing(f"{lacking} of {len(start)} runs lack {metric}")
+        return mean_over_seeds(by_seed(worst, rows), below=below)
 
     return judge
 

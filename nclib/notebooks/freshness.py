@@ -34,7 +34,9 @@ def fingerprint(notebook: dict) -> str:
         for p in (runs.ROOT / "nclib" / name).rglob("*.*")
         if p.suffix in (".py", ".html", ".css", ".js")
     ]
-    followed += [runs.ROOT / "nclib" / name for name in ("geometry.py", "stats.py", "tables.py")]
+    followed += [
+        runs.ROOT / "nclib" / name for name in ("geometry.py", "stats.py", "tables.py", "studies/clock.py")
+    ]
     for path in sorted(followed):
         digest.update(str(path.relative_to(runs.ROOT)).encode() + path.read_bytes())
     return digest.hexdigest()

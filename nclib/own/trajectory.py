@@ -119,8 +119,9 @@ class Trajectory:
         """The long table of `nclib.tables`: run, seed, epoch, split, labels, layer, metric, value.
 
         Labels are taken to be clean. The layer "features" is the classifier's input, the others are `layers`. The
-        curves of `nclib.plots.terminal_phase` want some parameters of the training as columns besides:
-        `watch.table.assign(epochs=..., schedule="constant", train_size=...)`.
+        figures of `nclib.plots.terminal_phase` draw it as it is; with some parameters of the training as columns they
+        also know its planned end, its learning-rate drops and where one sample lies:
+        `watch.table.assign(epochs=..., schedule="step", train_size=...)`.
 
         Raises ValueError while nothing has been measured.
         """

@@ -18,7 +18,7 @@ from nclib.plots.terminal_phase import (
     epochs,
     legend,
     log_axis,
-    only,
+    one_sample,
     onset,
     seeds_by_epochs,
 )
@@ -127,7 +127,7 @@ def about_own_means(table: pd.DataFrame, axes: list[Axes]) -> list[Axes]:
     for ax, (metric, ylabel) in zip(axes, labels.items(), strict=True):
         series = {split: (metric, split) for split in LINES}
         curves(table, series, ax, log=metric != "nc4_mismatch", ylabel=ylabel)
-    down_to_zero(axes[-1], 1 / float(only(table, "train_size")))
+    down_to_zero(axes[-1], one_sample(table))
     return axes
 
 

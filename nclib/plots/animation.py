@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from nclib.plots.style import COLOURS
-from nclib.plots.tetrahedron import CLASSES, CORNERS, LOOKS, VIEW, Scene, panels, stills
+from nclib.plots.tetrahedron import CORNERS, LOOKS, VIEW, Scene, four_of, panels, stills
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def slider(
     arrays: Mapping[str, np.ndarray],
     *,
     names: Sequence[str],
-    classes: Sequence[int] = CLASSES,
+    classes: Sequence[int] | None = None,
     measures: Mapping[str, Sequence[float]] | None = None,
     title: str = "",
 ) -> Slider:
@@ -53,6 +53,7 @@ def slider(
     script runs, and in print, the stills stand in its place. ValueError as `stills` has it, and for measures that
     are not one number an epoch.
     """
+    classes = four_of(len(names), classes)
     scene = Scene.of(arrays, names, classes)
     numbers = {"training error": scene.error}
     numbers |= {label: np.asarray(values, dtype=float) for label, values in (measures or {}).items()}

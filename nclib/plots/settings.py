@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from itertools import cycle
 
 import pandas as pd
@@ -10,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 
 from nclib import tables
+from nclib.plots.robustness import mean_with_interval
 from nclib.plots.style import (
     COLOURS,
     SHARES,
@@ -117,6 +119,30 @@ def final(rows: pd.DataFrame, metric: str, **where: str) -> pd.Series:
     if end not in found or found[end].isna().any():
         raise KeyError(f"{metric!r} was not measured at epoch {end} for every seed")
     return found[end]
+
+
+def ratios(
+    found: dict[str, pd.DataFrame],
+    pairs: Sequence[tuple[str, str]],
+    shown: dict[str, dict[str, object]],
+) -> pd.DataFrame:
+    """Of each pair of these runs one over the other at the last epoch, a column a pair and a row a metric.
+
+    Geometric mean over the seeds that both have, with its 95 % t-interval.
+    """
+    ends = {
+        label: {form: final(rows, **options) for form, options in shown.items()}
+        for label, rows in found.items()
+        if any(label in pair for pair in pairs)
+    }
+    return pd.DataFrame(
+        {
+            f"{one} / {other}": {
+                form: mean_with_interval(ends[one][form] / ends[other][form], log=True) for form in shown
+            }
+            for one, other in pairs
+        }
+    )
 
 
 # Drawing

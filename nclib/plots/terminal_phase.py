@@ -61,8 +61,12 @@ def onset(table: pd.DataFrame, at_most: float = 0.0, *, labels: str = "clean") -
 
 
 def last_epoch(table: pd.DataFrame) -> int:
-    """The epoch at which training was planned to end, which every seed must have reached (ValueError)."""
-    planned, reached = set(table["epochs"]), set(table.groupby("run").epoch.max())
+    """The epoch at which training was planned to end, which every seed must have reached (ValueError).
+
+    Of a table without a column `epochs`, as one's own has none, the last measured one.
+    """
+    reached = set(table.groupby("run").epoch.max())
+    planned = set(table["epochs"]) if "epochs" in table else {max(reached)}
     if len(planned) != 1 or planned != reached:
         raise ValueError(f"runs end at epochs {sorted(reached)}, planned were {sorted(planned)}")
     return int(planned.pop())
@@ -91,7 +95,9 @@ def scale(table: pd.DataFrame) -> str:
 
 
 def drops(table: pd.DataFrame) -> list[int]:
-    """Epochs after which the step schedule lowers the learning rate; none under another schedule."""
+    """Epochs after which the step schedule lowers the learning rate; none under another schedule, or an untold one."""
+    if "schedule" not in table:
+        return []
     end = last_epoch(table)
     return sorted({end // 3, 2 * end // 3} - {0}) if only(table, "schedule") == "step" else []
 
@@ -102,6 +108,14 @@ def only(table: pd.DataFrame, parameter: str) -> object:
     if len(values) != 1:
         raise ValueError(f"{parameter} takes {len(values)} values here: select one set of parameters first")
     return values[0]
+
+
+def one_sample(table: pd.DataFrame) -> float:
+    """The share of one training sample; of a table without `train_size` the smallest share above zero, or 1."""
+    if "train_size" in table:
+        return 1 / float(only(table, "train_size"))
+    shares = table[table.metric.isin(SHARES) & (table.value > 0)].value
+    return float(shares.min()) if len(shares) else 1.0
 
 
 # Drawing
@@ -177,7 +191,7 @@ def errors(table: pd.DataFrame, ax: Axes) -> Axes:
     """Training and test error on a log axis that reaches down to exactly zero."""
     series = {"train": ("error", "train"), "test": ("error", "test")}
     curves(table, series, ax, log=False, ylabel="classification error (share)")
-    down_to_zero(ax, 1 / float(only(table, "train_size")))
+    down_to_zero(ax, one_sample(table))
     return ax
 
 
@@ -222,7 +236,7 @@ def nc4(table: pd.DataFrame, ax: Axes) -> Axes:
     """Share of images on which classifier and nearest *training* class mean disagree; zero is on the axis."""
     series = {"train": ("nc4_mismatch", "train"), "test": ("nc4_mismatch_train_means", "test")}
     curves(table, series, ax, log=False, ylabel="NC4: share decided otherwise")
-    down_to_zero(ax, 1 / float(only(table, "train_size")))
+    down_to_zero(ax, one_sample(table))
     return ax
 
 

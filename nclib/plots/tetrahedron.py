@@ -29,6 +29,18 @@ _SHAPES = {
 }  # fmt: skip
 
 
+def four_of(K: int, classes: Sequence[int] | None = None) -> tuple[int, ...]:
+    """These four classes of K, or `CLASSES`, of fewer than ten the first four. ValueError for what is not four of K."""
+    if K < 4:
+        raise ValueError(
+            f"a tetrahedron has four corners, and there are {K} classes: draw their cosines with `grams`"
+        )
+    classes = tuple(classes) if classes is not None else CLASSES if K >= 10 else (0, 1, 2, 3)
+    if len(set(classes)) != 4 or len(classes) != 4 or not set(classes) <= set(range(K)):
+        raise ValueError(f"classes must be four different ones of 0 to {K - 1}, got {classes}")
+    return classes
+
+
 def in_space(points: np.ndarray, classes: Sequence[int] = CLASSES) -> np.ndarray:
     """Points (..., K) in the simplex's axes as coordinates (..., 3) that lay four of its vertices on `CORNERS`.
 
@@ -77,7 +89,7 @@ class Scene:
     @classmethod
     def of(cls, arrays: Mapping[str, np.ndarray], names: Sequence[str], classes: Sequence[int]) -> "Scene":
         """The scene of a run's arrays; ValueError as `stills` has it."""
-        found, classes = _checked(arrays, len(names), classes), list(classes)
+        found, classes = _checked(arrays, len(names)), list(classes)
         grams = np.stack([cosines(means) for means in found["points_means"]])
         if not np.isfinite(grams).all():
             raise ValueError("a class mean lies on the mean of all of them: it has no cosine with the others")
@@ -118,7 +130,7 @@ class Scene:
         return four_epochs(self.epochs, [*self.epochs, np.nan][self.onset])
 
 
-def _checked(arrays: Mapping[str, np.ndarray], K: int, classes: Sequence[int]) -> dict[str, np.ndarray]:
+def _checked(arrays: Mapping[str, np.ndarray], K: int) -> dict[str, np.ndarray]:
     """The arrays of a run in float64, or ValueError saying which of them cannot be drawn."""
     if missing := [name for name in _SHAPES if name not in arrays]:
         raise ValueError(f"the run has no array {', '.join(missing)}: record it with its points")
@@ -133,8 +145,6 @@ def _checked(arrays: Mapping[str, np.ndarray], K: int, classes: Sequence[int]) -
         raise ValueError("epochs must increase, and be at least one")
     if not np.isin(found["feature_labels"], range(K)).all():
         raise ValueError(f"feature_labels must be classes, 0 to {K - 1}")
-    if len(set(classes)) != 4 or len(classes) != 4 or not set(classes) <= set(range(K)):
-        raise ValueError(f"classes must be four different ones of 0 to {K - 1}, got {tuple(classes)}")
     return found
 
 
@@ -143,19 +153,21 @@ def stills(
     axes: Sequence[Axes],
     *,
     names: Sequence[str],
-    classes: Sequence[int] = CLASSES,
+    classes: Sequence[int] | None = None,
     epochs: Sequence[int] | None = None,
 ) -> Sequence[Axes]:
     """The tetrahedron at some measured epochs, and below each the cosines of all class means.
 
     arrays: epochs (E,), error (E,), points_means and points_weights (E, K, K), points_features (E, m, K) and
     feature_labels (m,), points as `nclib.geometry.simplex_points` gives them. names: those of all K classes.
+    classes: the four that are shown, by default `four_of(K)`.
     axes: one an epoch for the tetrahedron, then one an epoch for the cosines, as `panels` gives them. `epochs` are
     by default `Scene.four_epochs`. Filled markers are class means, joined by lines; open ones on stems are
     classifiers, small ones features, and dotted lines join the simplex's vertices. The frame, one for all epochs,
     holds every mark whole; a feature beyond twice `Scene.extent` has none. ValueError for other shapes, values that
     are not finite, classes that are not four, means without a cosine, and an epoch that was not measured.
     """
+    classes = four_of(len(names), classes)
     scene = Scene.of(arrays, names, classes)
     epochs = scene.four_epochs() if epochs is None else list(epochs)
     if absent := set(epochs) - set(scene.epochs):

@@ -114,7 +114,7 @@ def record(
     progress: bool = True,
     stale: bool = True,
 ) -> "jobs.Report":
-    """Train and record those of these (study, params) that are missing, longest first; what became of each.
+    """Train and record those of these (study, params) that are missing; what became of each.
 
     A record of another generation counts as missing, unless `stale` is False: reading does not train again.
 

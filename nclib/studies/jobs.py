@@ -2,6 +2,7 @@
 
 import dataclasses
 import errno
+import os
 from collections.abc import Iterable, Sequence
 from functools import partial
 
@@ -79,7 +80,7 @@ def _short(outcome: Outcome) -> str:
 
 
 def plan(cells: Iterable[Cell], *, workers: int, device: torch.device) -> list[tuple[Cell, ...]]:
-    """The jobs that these runs make, longest first.
+    """The jobs that these runs make: longest first where several workers share them, else in the order given.
 
     Runs of a study that says which of them may be stacked (its function `stack`) share a job, as many as are
     fastest together, but never so many that a worker goes without; all others are a job each.
@@ -92,7 +93,7 @@ def plan(cells: Iterable[Cell], *, workers: int, device: torch.device) -> list[t
         groups.setdefault((study, shape), []).append((study, params))
         sizes[study, shape] = size
     jobs = [job for key, group in groups.items() for job in _divided(group, sizes[key], workers)]
-    return sorted(jobs, key=cost, reverse=True)
+    return sorted(jobs, key=cost, reverse=True) if workers > 1 else jobs
 
 
 def _divided(group: list[Cell], size: int, workers: int) -> list[tuple[Cell, ...]]:
@@ -131,6 +132,7 @@ def _record(study: str, params: StudyParams, device: torch.device, beside: int) 
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "threads": torch.get_num_threads(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
+        **_rounding(device),
         "side_by_side": beside,
     }
 
@@ -140,6 +142,13 @@ def _record(study: str, params: StudyParams, device: torch.device, beside: int) 
 
     data = studies.checksums(module.dataset(params))
     return recording.record(study, params, data, produce, environment), bool(made)
+
+
+def _rounding(device: torch.device) -> dict[str, object]:
+    """What else makes two GPUs' runs of one key differ in their last digits, and later in more."""
+    if device.type != "cuda":
+        return {}
+    return {"cudnn": torch.backends.cudnn.version(), "compiled": os.environ.get("NCLIB_COMPILE") == "1"}
 
 
 def _outcome(cell: Cell, result: tuple[Run, bool] | None, error: BaseException | None) -> Outcome:

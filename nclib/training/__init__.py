@@ -3,7 +3,13 @@
 from nclib.training.checkpoint import Checkpoint
 from nclib.training.engine import Diverged, Stopped, request_stop
 from nclib.training.loop import log_spaced, train
-from nclib.training.optimizers import OPTIMIZERS, SCHEDULES, learning_rate_factor, make_optimizer
+from nclib.training.optimizers import (
+    OPTIMIZERS,
+    SCHEDULES,
+    learning_rate_factor,
+    learning_rates,
+    make_optimizer,
+)
 
 __all__ = [
     "OPTIMIZERS",
@@ -12,6 +18,7 @@ __all__ = [
     "Diverged",
     "Stopped",
     "learning_rate_factor",
+    "learning_rates",
     "log_spaced",
     "make_optimizer",
     "request_stop",

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import pickle
 import sys
 import time
 from pathlib import Path
@@ -22,12 +23,12 @@ class Checkpoint(dict):
     def __init__(self, path: Path, *, every: float | None = None):
         super().__init__()
         self._path = path
-        self._every = float(os.environ.get("NCLIB_CHECKPOINT_SECONDS", 60)) if every is None else every
+        self._every = _seconds_between() if every is None else every
         self._begun = self._saved = time.monotonic()
         if path.exists():
             try:
                 self.update(_read_whole(path))
-            except Exception:
+            except (OSError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError):
                 aside = path.replace(path.with_suffix(".damaged"))
                 print(f"nclib: a damaged checkpoint was set aside as {aside}", file=sys.stderr)
         self._seconds_before = float(self.get("seconds", 0.0))
@@ -47,6 +48,14 @@ class Checkpoint(dict):
         self._saved = time.monotonic()
 
 
+def _seconds_between() -> float:
+    given = os.environ.get("NCLIB_CHECKPOINT_SECONDS", "60")
+    try:
+        return float(given)
+    except ValueError:
+        raise ValueError(f"NCLIB_CHECKPOINT_SECONDS is a number of seconds, got {given!r}") from None
+
+
 def _write_whole(path: Path, *parts: bytes | memoryview) -> None:
     temporary = path.with_suffix(".tmp")
     with temporary.open("wb") as handle:
@@ -61,4 +70,4 @@ def _read_whole(path: Path) -> dict:
         digest, state = handle.read(hashlib.sha256().digest_size), io.BytesIO(handle.read())
     if hashlib.sha256(state.getbuffer()).digest() != digest:
         raise ValueError("not as it was written")
-    return torch.load(state, weights_only=True)
+    return torch.load(state, map_location="cpu", weights_only=True)  # another host may have other devices

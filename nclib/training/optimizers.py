@@ -26,6 +26,12 @@ def learning_rate_factor(schedule: str, epochs: int) -> Callable[[int], float]:
     raise ValueError(f"unknown schedule {schedule!r}: choose one of {', '.join(SCHEDULES)}")
 
 
+def learning_rates(lr: float, schedule: str, epochs: int, steps: int) -> list[float]:
+    """The learning rate of each step of a run, `steps` an epoch: lr times `learning_rate_factor`."""
+    factor = learning_rate_factor(schedule, epochs)
+    return [lr * factor(epoch) for epoch in range(epochs) for _ in range(steps)]
+
+
 def make_optimizer(
     model: nn.Module, name: str, *, lr: float, weight_decay: float | dict[str, float], momentum: float = 0.9
 ) -> torch.optim.Optimizer:
