@@ -128,9 +128,8 @@ def _resumed_from(partial: Path, provenance: dict[str, object]) -> dict[str, lis
     This session is noted for the ones after it.
     """
     path = partial / "sessions.json"
-    saved = (
-        path.exists() and (partial / "seconds").exists()
-    )  # without a checkpoint there is nothing to resume
+    # Without a checkpoint there is nothing to resume.
+    saved = path.exists() and (partial / "seconds").exists()
     earlier = json.loads(path.read_text()) if saved else []
     with contextlib.suppress(OSError):  # a full disk shows at the first checkpoint, which is what resumes
         write_whole(path, json.dumps([*earlier, provenance]))

@@ -284,3 +284,19 @@ def test_two_seeds_have_no_interval_and_a_missing_last_epoch_is_an_error(table, 
     gap = table.drop(tables.select(table, metric="nc1_pinv", epoch=30, seed=1).index)
     with pytest.raises(KeyError, match="not measured at epoch 30 for every seed"):
         settings.final(settings.along(gap, "optimizer")["Adam"], "nc1_pinv")
+
+
+def test_ratios_are_formed_within_seeds_and_name_both_sides(table):
+    noise = settings.along(table, "label_noise")
+    shown = {
+        "NC1": {"metric": "nc1_pinv"},
+        "test NC1": {"metric": "nc1_pinv", "split": "test", "labels": "clean"},
+    }
+    found = settings.ratios(noise, [("20% permuted", "true labels")], shown)
+    assert list(found.columns) == ["20% permuted / true labels"]
+    # The seventh setting over the first; on training images those labels are the noisy ones, three times as much.
+    assert found.iloc[:, 0].to_dict() == {"NC1": "21 [21, 21], n = 3", "test NC1": "7 [7, 7], n = 3"}
+    missing = noise | {"20% permuted": tables.select(noise["20% permuted"], seed=[0, 1])}
+    assert (
+        settings.ratios(missing, [("20% permuted", "true labels")], shown).iloc[0, 0].startswith("21 (n = 2")
+    )

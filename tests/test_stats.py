@@ -119,7 +119,7 @@ def test_statistics_that_do_not_fit_together_are_refused():
         ValueError, match=re.escape("cannot add statistics of shapes (4, 6) and (4, 5): K and d")
     ):
         a + ClassStats.of(*clusters(4, 5), 4)
-    projected = ClassStats.in_class_mean_space(*clusters(4, 6), 4)
+    projected = ClassStats.with_coordinates(*clusters(4, 6), 4)[0]
     for left, right in ((a, projected), (projected, a)):
         with pytest.raises(
             ValueError, match=r"class-mean space cannot be merged: build them with ClassStats\.of"
@@ -133,7 +133,7 @@ def test_statistics_that_do_not_fit_together_are_refused():
 @pytest.mark.parametrize(("K", "d"), [(4, 30), (4, 3), (7, 2), (2, 1)])
 def test_class_mean_space_holds_the_same_scatter_along_the_means(K, d):
     H, y = unbalanced(K, d)
-    whole, projected = ClassStats.of(H, y, K), ClassStats.in_class_mean_space(H, y, K)
+    whole, projected = ClassStats.of(H, y, K), ClassStats.with_coordinates(H, y, K)[0]
     assert projected.basis.shape == (min(K, d), d)
     torch.testing.assert_close(projected.basis @ projected.basis.T, torch.eye(min(K, d)).double())
     torch.testing.assert_close(projected.mu, whole.mu)
@@ -172,7 +172,7 @@ def test_a_batch_may_lack_a_class_but_its_global_mean_is_refused():
         with pytest.raises(ValueError, match=message):
             refused()
     with pytest.raises(ValueError, match=message):
-        ClassStats.in_class_mean_space(H[y != 2], y[y != 2], 4)
+        ClassStats.with_coordinates(H[y != 2], y[y != 2], 4)
     whole = part + ClassStats.of(H[y == 2], y[y == 2], 4)
     assert whole.require_every_class() is whole
 
@@ -181,7 +181,7 @@ def test_many_missing_classes_are_named_in_short():
     with pytest.raises(
         ValueError, match=re.escape("no sample of class 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, ...:")
     ):
-        ClassStats.in_class_mean_space(*clusters(3, 2), 20)
+        ClassStats.with_coordinates(*clusters(3, 2), 20)
 
 
 @pytest.mark.parametrize(

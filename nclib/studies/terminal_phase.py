@@ -54,9 +54,8 @@ SHOWN = 20
 
 def mse(logits: Float[Tensor, "n K"], y: Int[Tensor, " n"]) -> Float[Tensor, ""]:
     """Squared distance of logits from one-hot labels, mean over samples *and* classes, as torch's own."""
-    logits = (
-        logits if logits.dtype == torch.float64 else logits.float()
-    )  # a sum of squares in bfloat16 is coarse
+    # A sum of squares in bfloat16 would be coarse.
+    logits = logits if logits.dtype == torch.float64 else logits.float()
     return nn.functional.mse_loss(logits, nn.functional.one_hot(y, logits.shape[1]).to(logits.dtype))
 
 
