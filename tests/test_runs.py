@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from nclib import provenance as made_by
 from nclib import publication, recording, runs, tables, upkeep
 
 ENVIRONMENT = {"device": "cpu", "threads": 1, "deterministic": False}
@@ -211,6 +212,16 @@ def test_a_resumed_run_says_what_made_its_earlier_parts():
     assert all(session.keys() >= {"commit", "started", "host"} for session in provenance["resumed_from"])
     assert provenance["threads"] == 1
     assert "resumed_from" not in make(Params(seed=1)).provenance
+
+
+def test_a_copy_that_git_knows_nothing_of_has_the_commit_that_it_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(made_by, "ROOT", tmp_path)
+    assert made_by.collect()["commit"] is None
+    monkeypatch.setenv("NCLIB_COMMIT", "abc123")
+    assert made_by.collect() | {"commit": "abc123", "dirty": None} == made_by.collect()
+    monkeypatch.undo()
+    monkeypatch.setenv("NCLIB_COMMIT", "abc123")
+    assert made_by.collect()["commit"] != "abc123", "git's own word goes first"
 
 
 def test_a_run_that_is_being_made_is_not_made_twice(store):

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from nclib import data, tables
+from nclib.plots.terminal_phase import TRAINING_IMAGES
 from nclib.studies import terminal_phase
 from nclib.studies.params import ParameterError
 from nclib.theory.zhu2021 import global_minimum
@@ -201,6 +202,10 @@ def test_an_etf_that_fits_is_built_on_the_networks_own_features(options):
 @pytest.mark.parametrize("dataset", ["fashion_mnist_subset", "mnist1d"])
 def test_what_there_is_of_each_dataset_is_what_is_read(dataset):
     assert len(data.load(dataset, "train")) == terminal_phase.IMAGES[dataset]
+
+
+def test_the_figures_call_a_subset_what_the_study_trains_a_subset_of():
+    assert TRAINING_IMAGES.items() <= terminal_phase.IMAGES.items()
 
 
 def test_the_squared_error_is_as_precise_as_its_logits_and_never_coarser_than_float32():
