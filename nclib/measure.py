@@ -16,7 +16,7 @@ from nclib.stats import ClassStats
 from nclib.streams import classification, measure_kept, measure_stream
 
 FEATURE_MEMORY = 2 * 2**30
-"""Bytes of float32 features kept in memory; a split with more passes through the network for every pass over them."""
+"""Bytes of features kept in memory; a split with more passes through the network for every pass over them."""
 _BATCH = 250  # larger ones leave the cache: 1000 images at once take ResNet-18 a third longer on a CPU core
 
 
@@ -34,19 +34,26 @@ class Split:
 
 
 def measure(
-    model: nn.Module, split: Split, *, num_classes: int, statistics: dict[str, ClassStats] | None = None
+    model: nn.Module,
+    split: Split,
+    *,
+    num_classes: int,
+    statistics: dict[str, ClassStats] | None = None,
+    H: Float[Tensor, "n d"] | None = None,
 ) -> Iterator[dict]:
     """Rows of error, loss, margins and every NC metric at the classifier's input, per label set of one split.
 
     The model is measured in eval mode, without autocast, and each of its modules left in its mode. Features come from
     the network in its own precision, float32 without TF32; everything after that is float64. NC metrics are
     left out where a class has no sample. The class statistics of each label set are put into `statistics`, when given.
+    `H` are the split's `features`, where they are at hand.
     """
-    fits = len(split.x) * model.feature_dim * 4 <= FEATURE_MEMORY
+    fits = len(split.x) * model.feature_dim * model.head.weight.element_size() <= FEATURE_MEMORY
     with in_eval_mode(model):
-        kept = list(_features(model, split.x)) if fits else None
+        if H is None and fits:
+            H = torch.cat(list(_features(model, split.x)))
         for name, y in split.labels.items():
-            rows, stats = _measure_labels(model, split, name, y, num_classes, kept)
+            rows, stats = _measure_labels(model, split, name, y, num_classes, H)
             if statistics is not None and stats is not None:
                 statistics[name] = stats
             for metric, value in rows.items():
@@ -60,18 +67,19 @@ def measure(
 
 
 def _measure_labels(
-    model: nn.Module, split: Split, label_set: str, y: Tensor, K: int, kept: list[Tensor] | None
+    model: nn.Module, split: Split, label_set: str, y: Tensor, K: int, H: Tensor | None
 ) -> tuple[dict[str, float], ClassStats | None]:
     head, reference = head_of(model), (split.references or {}).get(label_set)
 
     def passes() -> Iterator[tuple[Tensor, Tensor]]:
-        return zip(kept or _features(model, split.x), y.split(_BATCH), strict=True)
+        batches = _features(model, split.x) if H is None else H.split(_BATCH)
+        return zip(batches, y.split(_BATCH), strict=True)
 
     if torch.bincount(y, minlength=K).min() == 0:
         return classification(head, passes()), None
-    if kept is None:
+    if H is None:
         return measure_stream(head, passes, num_classes=K, reference=reference)[:2]
-    return measure_kept(head, kept, y, num_classes=K, reference=reference)
+    return measure_kept(head, H, y, num_classes=K, reference=reference)
 
 
 def features(model: nn.Module, x: Float[Tensor, "n ..."]) -> Float[Tensor, "n d"]:
@@ -81,10 +89,10 @@ def features(model: nn.Module, x: Float[Tensor, "n ..."]) -> Float[Tensor, "n d"
 
 
 def class_spectra(
-    model: nn.Module, x: Float[Tensor, "n ..."], y: Int[Tensor, " n"], *, num_classes: int
+    H: Float[Tensor, "n d"], y: Int[Tensor, " n"], *, num_classes: int
 ) -> dict[str, Float[Tensor, " _"]]:
-    """Eigenvalues at the classifier's input, in falling order and float64: of Sigma_W (d) and of Sigma_B (K - 1)."""
-    stats = ClassStats.of(features(model, x), y, num_classes)
+    """Eigenvalues of Sigma_W (d) and of Sigma_B (K - 1) of these features, in falling order and float64."""
+    stats = ClassStats.of(H, y, num_classes)
     within = torch.linalg.eigvalsh(stats.Sigma_W).flip(0)
     between = torch.linalg.svdvals(stats.M).square()[: num_classes - 1] / num_classes
     return {"sigma_w_eigenvalues": within, "sigma_b_eigenvalues": between}
@@ -161,14 +169,14 @@ def measure_directions(model: nn.Module, split: str, statistics: Mapping[str, Cl
 def measure_mse(
     model: nn.Module,
     split: str,
-    x: Tensor,
+    H: Float[Tensor, "n d"],
     y: Int[Tensor, " n"],
     *,
     labels: str = "clean",
     num_classes: int,
     decay: float,
 ) -> Iterator[dict]:
-    """Rows of the parts of the squared error at the classifier's input, and of how equal its signals are.
+    """Rows of the parts of the squared error of these `features`, and of how equal their signals are.
 
     decay: SGD's weight decay in training by `torch.nn.functional.mse_loss` on one-hot labels, of weight and
     bias alike; the penalty of `mse_decomposition` is K decay / 2. y: the labels trained on, which the rows name
@@ -176,7 +184,7 @@ def measure_mse(
 
     Raises ValueError for a class without samples.
     """
-    stats = ClassStats.of(features(model, x), y, num_classes)
+    stats = ClassStats.of(H, y, num_classes)
     values = mse_decomposition(stats, head_of(model), num_classes * decay / 2)
     values["snr_spread"] = float(snr_spread(stats))
     for metric, value in values.items():

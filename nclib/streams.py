@@ -15,6 +15,8 @@ from nclib.stats import ClassStats, missing_classes
 
 Batches = Iterator[tuple[Tensor, ...]]
 """Features (n, d) and labels (n,), batch after batch, and behind them what hidden layers give of these samples."""
+_BLOCK = 250
+"""Rows of features in memory that are looked at together."""
 FEWEST_ROWS = 1000
 """What a batch is gathered to at least."""
 
@@ -70,23 +72,21 @@ def measure_stream(
 
 def measure_kept(
     head: nc.Head,
-    kept: Sequence[Float[Tensor, "n d"]],
-    y: Int[Tensor, " N"],
+    H: Float[Tensor, "n d"],
+    y: Int[Tensor, " n"],
     *,
     num_classes: int,
     reference: ClassStats | None = None,
 ) -> tuple[dict[str, float], ClassStats]:
-    """The same of features in memory, in batches: the scatter is taken in the span of the class means alone."""
-    batches = list(zip(kept, y.split([len(H) for H in kept]), strict=True))
+    """The same of features in memory: the scatter is taken in the span of the class means alone."""
     classified, directions, *against = sums(
         (
             Classification.of(head, *batch),
             Directions.of(*batch, num_classes),
             *_against(reference, head, *batch),
         )
-        for batch in batches
+        for batch in zip(H.split(_BLOCK), y.split(_BLOCK), strict=True)
     )
-    H = torch.cat(list(kept))
     stats, X, scores = ClassStats.with_coordinates(H, y, num_classes, head.W)
     decisions = nc.Decisions.from_coordinates(X, stats.M @ stats.basis.T, y, scores, head)
     norm = H.double().square().sum(1).mean()

@@ -95,6 +95,15 @@ def test_error_loss_and_margins_by_hand(model):
     assert rows["margin_min"] == pytest.approx(min(margins), rel=1e-12)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_features_at_hand_spare_the_pass_and_change_no_number(model, monkeypatch, dtype):
+    model, x = model.to(dtype), X.to(dtype)
+    split = Split("train", x, {"clean": Y, "noisy": Y.roll(1)})
+    rows, H = list(measure(model, split, num_classes=K)), module.features(model, x)
+    monkeypatch.setattr(type(model), "features", lambda self, x: pytest.fail("the network was asked again"))
+    assert list(measure(model, split, num_classes=K, H=H)) == rows
+
+
 def test_the_slide_studys_metrics_by_hand(model):
     rows = measured(model)
     H = features(model)
@@ -255,7 +264,8 @@ def test_the_squared_error_is_taken_apart_at_the_classifiers_input(model, monkey
     monkeypatch.setattr(module, "_BATCH", batch)
     if not bias:
         model.head.bias = None
-    rows = list(measure_mse(model, "train", X, Y, num_classes=K, decay=0.02))
+    H = module.features(model, X)
+    rows = list(measure_mse(model, "train", H, Y, num_classes=K, decay=0.02))
     assert all(list(row) == ["split", "labels", "layer", "metric", "value"] for row in rows)
     assert {(row["split"], row["labels"], row["layer"]) for row in rows} == {("train", "clean", "features")}
     values = {row["metric"]: row["value"] for row in rows}
@@ -269,12 +279,10 @@ def test_the_squared_error_is_taken_apart_at_the_classifiers_input(model, monkey
     objective = nn.functional.mse_loss(logits, nn.functional.one_hot(Y, K).double())
     objective += 0.02 / 2 * sum(p.detach().square().sum() for p in model.head.parameters())
     assert values["mse_total"] == pytest.approx(K / 2 * float(objective), rel=1e-10)
-    noisy = list(measure_mse(model, "train", X, Y, labels="noisy", num_classes=K, decay=0.02))
+    noisy = list(measure_mse(model, "train", H, Y, labels="noisy", num_classes=K, decay=0.02))
     assert noisy == [row | {"labels": "noisy"} for row in rows]
-    assert model.training
     with pytest.raises(ValueError, match="no sample of class 2"):
-        list(measure_mse(model, "train", X[Y != 2], Y[Y != 2], num_classes=K, decay=0.02))
-    assert model.training
+        list(measure_mse(model, "train", H[Y != 2], Y[Y != 2], num_classes=K, decay=0.02))
 
 
 def test_a_head_without_bias_has_no_bias_collapse(model):
@@ -400,7 +408,7 @@ def test_spectra_are_those_of_the_covariances_written_out(model):
     mu = torch.stack([H[k == Y].mean(0) for k in range(K)])
     within = (H - mu[Y]).T @ (H - mu[Y]) / N
     between = (mu - mu.mean(0)).T @ (mu - mu.mean(0)) / K
-    spectra = class_spectra(model, X, Y, num_classes=K)
+    spectra = class_spectra(H, Y, num_classes=K)
     torch.testing.assert_close(spectra["sigma_w_eigenvalues"], torch.linalg.eigvalsh(within).flip(0))
     torch.testing.assert_close(
         spectra["sigma_b_eigenvalues"], torch.linalg.eigvalsh(between).flip(0)[: K - 1]

@@ -5,9 +5,12 @@ import pytest
 import torch
 
 from nclib import data, tables
+from nclib.measure import Split
+from nclib.models import Network
 from nclib.plots.terminal_phase import TRAINING_IMAGES
 from nclib.studies import terminal_phase
 from nclib.studies.params import ParameterError
+from nclib.studies.snapshot import snapshot
 from nclib.theory.zhu2021 import global_minimum
 
 CPU = torch.device("cpu")
@@ -60,6 +63,21 @@ def test_a_run_without_epochs_measures_the_network_from_which_training_departs(r
         loss = torch.nn.functional.cross_entropy(network(images.x.double()), images.y)
     assert by_epoch(untrained, "loss").tolist() == pytest.approx([float(loss)])
     assert by_epoch(trained, "loss").iloc[-1] < 0.99 * float(loss)
+
+
+@pytest.mark.parametrize("changes", [{"loss": "mse"}, {"decayed": "last_layer", "feature_decay": 0.03}])
+def test_at_a_pause_features_are_asked_for_once_whatever_is_measured(monkeypatch, changes):
+    params = terminal_phase.Params(**SMALL | {"pictures": True} | changes)
+    images = terminal_phase.training_set(params)
+    model = terminal_phase.network(params, images).double()
+    train = Split("train", images.x.double(), {"clean": images.y})
+    test = Split("test", train.x[:300], {"clean": images.y[:300]})
+    passed, original = [], Network.features
+    monkeypatch.setattr(Network, "features", lambda self, x: passed.append(len(x)) or original(self, x))
+    rows, arrays = snapshot(model, train, test, params, num_classes=10, every_layer=True)
+    assert sum(passed) == 500 + 300
+    assert {"snr_spread", "objective"} & {row["metric"] for row in rows}
+    assert {"points_features", "sigma_w_eigenvalues"} <= set(arrays)
 
 
 @pytest.mark.parametrize(
@@ -163,6 +181,7 @@ ETF, IMAGES = {"classifier": "etf"}, {"dataset": "fashion_mnist_subset", "depth"
         ({"feature_decay": 0.1}, "feature_decay goes with decayed last_layer"),
         ({"feature_decay": 0.1, "decayed": "last_layer", "loss": "mse"}, "goes with loss cross_entropy"),
         ({"train_size": 4010}, "of mnist1d at most 4000, got 4010"),
+        ({"attacked": 1001}, "of which mnist1d has 1000, got 1001"),
         ({"train_size": 1005}, "train_size is a multiple of the 10 classes"),
         ({"optimizer": "lbfgs", "precision": "bfloat16"}, "set precision to float32 or float64"),
         ({"classifier": "cube"}, "classifier must be one of learned, etf, orthoplex, hypercube"),
@@ -201,11 +220,15 @@ def test_an_etf_that_fits_is_built_on_the_networks_own_features(options):
 
 @pytest.mark.parametrize("dataset", ["fashion_mnist_subset", "mnist1d"])
 def test_what_there_is_of_each_dataset_is_what_is_read(dataset):
-    assert len(data.load(dataset, "train")) == terminal_phase.IMAGES[dataset]
+    assert (
+        tuple(len(data.load(dataset, split)) for split in ("train", "test")) == terminal_phase.IMAGES[dataset]
+    )
 
 
 def test_the_figures_call_a_subset_what_the_study_trains_a_subset_of():
-    assert TRAINING_IMAGES.items() <= terminal_phase.IMAGES.items()
+    assert (
+        TRAINING_IMAGES.items() <= {name: most for name, (most, _) in terminal_phase.IMAGES.items()}.items()
+    )
 
 
 def test_the_squared_error_is_as_precise_as_its_logits_and_never_coarser_than_float32():

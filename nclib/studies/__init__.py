@@ -75,14 +75,17 @@ def missing(study: str, cells: Iterable[StudyParams]) -> list[StudyParams]:
 
 
 def announce(study: str, cells: Iterable[StudyParams]) -> str:
-    """One line: how many runs are recorded, how many are not, and how long those would take here."""
+    """One line: how many runs are recorded, how many are not, and how long the CPU would take for those."""
     cells = list(cells)
     todo = missing(study, cells)
     if not todo:
         return f"{len(cells)} of {len(cells)} runs recorded: nothing to train."
-    seconds = sum(get(study).cost(params) for params in todo) / min(len(todo), os.cpu_count() or 1)
+    cores = min(len(todo), os.cpu_count() or 1)
+    seconds = sum(get(study).cost(params) for params in todo) / cores
     known = f"{len(cells) - len(todo)} of {len(cells)} runs recorded"
-    return f"{known}, {len(todo)} to train: about {seconds / 60:.1f} min here."
+    return (
+        f"{known}, {len(todo)} to train: about {seconds / 60:.1f} min on {cores} CPU core{'s' * (cores > 1)}."
+    )
 
 
 def sweep(

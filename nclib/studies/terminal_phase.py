@@ -1,6 +1,5 @@
 """Terminal-phase training on images, measured at log-spaced epochs (Papyan, Han & Donoho, 2020)."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,25 +11,12 @@ from nclib import data as datasets
 from nclib import decay, studies
 from nclib.data import Dataset
 from nclib.decay import DECAYED
-from nclib.geometry import simplex_picture
-from nclib.measure import (
-    Split,
-    class_spectra,
-    features,
-    head_of,
-    measure,
-    measure_layers,
-    measure_mse,
-    measure_robustness,
-    model_norms,
-)
+from nclib.measure import Split, measure_robustness
 from nclib.models import Network, build, own_feature_dim
 from nclib.models.fixed import POLYTOPES, fix_classifier
 from nclib.runs import Run
-from nclib.stats import ClassStats
 from nclib.studies.params import ParameterError, StudyParams, param
-from nclib.theory.unconstrained import objective
-from nclib.theory.zhu2021 import global_minimum
+from nclib.studies.snapshot import shown, snapshot, training_errors
 from nclib.training import OPTIMIZERS, SCHEDULES, Checkpoint, log_spaced, make_optimizer, train
 
 PRECISIONS = {
@@ -38,18 +24,16 @@ PRECISIONS = {
     "bfloat16": (torch.float32, torch.bfloat16),
     "float64": (torch.float64, None),
 }
-COSTS = {"resnet18": 1.0, "vgg11": 0.35, "densenet40": 13.0, "mlp": 2e-4}
+COSTS = {"resnet18": 1.0, "vgg11": 0.35, "densenet40": 30.0, "mlp": 2e-4}
 """Networks that can be trained, and the time of a step at width 16 on a core, in that of ResNet-18."""
 
 IMAGES = {
-    "fashion_mnist": 60_000, "fashion_mnist_subset": 2_000, "mnist": 60_000, "kmnist": 60_000, "cifar10": 50_000,
-    "mnist1d": 4_000,
+    "fashion_mnist": (60_000, 10_000), "fashion_mnist_subset": (2_000, 1_000), "mnist": (60_000, 10_000),
+    "kmnist": (60_000, 10_000), "cifar10": (50_000, 10_000), "mnist1d": (4_000, 1_000),
 }  # fmt: skip
-"""Datasets that can be trained on, and what there is of each."""
+"""Datasets that can be trained on, and how many images each has for training and for testing."""
 CLASSES = 10
 """Of every one of them."""
-SHOWN = 20
-"""Training images of each class whose features are kept, at every measured epoch, in the simplex's own axes."""
 
 
 def mse(logits: Float[Tensor, "n K"], y: Int[Tensor, " n"]) -> Float[Tensor, ""]:
@@ -102,10 +86,15 @@ class Params(StudyParams):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.train_size % CLASSES or self.train_size > IMAGES[self.dataset]:
+        most, tested = IMAGES[self.dataset]
+        if self.train_size % CLASSES or self.train_size > most:
             raise ParameterError(
-                f"train_size is a multiple of the {CLASSES} classes, of {self.dataset} at most "
-                f"{IMAGES[self.dataset]}, got {self.train_size}"
+                f"train_size is a multiple of the {CLASSES} classes, of {self.dataset} at most {most}, "
+                f"got {self.train_size}"
+            )
+        if self.attacked > tested:
+            raise ParameterError(
+                f"attacked is a number of test images, of which {self.dataset} has {tested}, got {self.attacked}"
             )
         if self.dataset == "mnist1d" and self.architecture != "mlp":
             raise ParameterError(f"{self.architecture} takes images, not mnist1d: set architecture to mlp")
@@ -215,11 +204,10 @@ def run(params: Params, *, folder: Path, device: torch.device) -> tuple[list[dic
     train_set, test_set = training_set(params), datasets.load(params.dataset, "test")
     K = train_set.num_classes
     model = network(params, train_set).to(device, dtype)
-    x, x_test = train_set.x.to(device, dtype), test_set.x.to(device, dtype)
-    y, y_test = train_set.y.to(device), test_set.y.to(device)
+    x, y = train_set.x.to(device, dtype), train_set.y.to(device)
     given = "noisy" if params.label_noise else "clean"
-    labels = {given: y, "clean": train_set.y_clean.to(device)}
-    shown = torch.cat([(y == k).nonzero().flatten()[:SHOWN] for k in range(K)])
+    trained_on = Split("train", x, {given: y, "clean": train_set.y_clean.to(device)})
+    test = Split("test", test_set.x.to(device, dtype), {"clean": test_set.y.to(device)})
 
     checkpoint = Checkpoint(folder / "checkpoint.pt")
     rows, kept = checkpoint.setdefault("rows", []), checkpoint.setdefault("arrays", {})
@@ -238,58 +226,16 @@ def run(params: Params, *, folder: Path, device: torch.device) -> tuple[list[dic
         generator=studies.generator("order", params.seed), pauses=pauses, loss=loss,
         drop_last=params.train_size >= params.batch_size, autocast=autocast, checkpoint=checkpoint,
     ):  # fmt: skip
-        statistics: dict[str, ClassStats] = {}
-        new = list(measure(model, Split("train", x, labels), num_classes=K, statistics=statistics))
-        stats = statistics[given]
-        test = Split("test", x_test, {"clean": y_test}, references={"clean": stats})
-        new += measure(model, test, num_classes=K)
-        new += model_norms(model)
-        (error,) = _training_errors(new, given)
-        arrays = _pictures(model, stats, x[shown], error) | {"epochs": epoch} if params.pictures else {}
-        if params.feature_decay:
-            new += _peeled_objective(params, model, x, y, K, given)
-        if params.loss == "mse":
-            new += measure_mse(model, "train", x, y, labels=given, num_classes=K, decay=params.weight_decay)
-        if epoch in layer_pauses:
-            new += measure_layers(model, "train", x, labels, num_classes=K)
-            new += measure_layers(model, "test", x_test, {"clean": y_test}, num_classes=K)
-            if params.pictures:
-                arrays |= {"layer_epochs": epoch} | class_spectra(model, x, y, num_classes=K)
-        first = error == 0 and 0 not in _training_errors(rows, given)
-        if params.attacked and (epoch in layer_pauses or first):
-            new += measure_robustness(model, "test", x_test[: params.attacked])
+        every_layer = epoch in layer_pauses
+        new, arrays = snapshot(model, trained_on, test, params, num_classes=K, every_layer=every_layer)
+        first = 0 in training_errors(new, given) and 0 not in training_errors(rows, given)
+        if params.attacked and (every_layer or first):
+            new += measure_robustness(model, "test", test.x[: params.attacked])
         rows.extend(row | {"epoch": epoch} for row in new)
+        if params.pictures:
+            arrays |= {"epochs": epoch} | ({"layer_epochs": epoch} if every_layer else {})
         for name, value in arrays.items():
             kept.setdefault(name, []).append(torch.as_tensor(value).cpu())
     if params.pictures:
-        kept["feature_labels"] = list(y[shown].cpu())
+        kept["feature_labels"] = list(train_set.y[shown(train_set.y, K)])
     return rows, {name: torch.stack(values).numpy() for name, values in kept.items()}
-
-
-def _peeled_objective(
-    params: Params, model: Network, x: Tensor, y: Tensor, K: int, labels: str
-) -> Iterator[dict]:
-    """Rows of f(W, H, b) at the network's own features, and of its gap to the minimum over all features.
-
-    The closed form of that minimum is for classes of one size and features of at least K - 1 dimensions.
-    """
-    head, H = head_of(model), features(model, x)
-    lambdas = {"lambda_W": params.weight_decay, "lambda_H": params.feature_decay / len(y)}
-    values = {"objective": float(objective(head.W, H, head.b, y, lambda_b=params.weight_decay, **lambdas))}
-    sizes = torch.bincount(y, minlength=K)
-    if bool((sizes == sizes[0]).all()) and model.feature_dim >= K - 1 and params.weight_decay:
-        lowest = global_minimum(num_classes=K, per_class=int(sizes[0]), **lambdas).value
-        values["objective_gap"] = (values["objective"] - lowest) / lowest
-    for metric, value in values.items():
-        yield {"split": "train", "labels": labels, "layer": "all", "metric": metric, "value": value}
-
-
-def _training_errors(rows: list[dict], labels: str) -> list[float]:
-    wanted = {"metric": "error", "split": "train", "labels": labels}
-    return [row["value"] for row in rows if wanted.items() <= row.items()]
-
-
-def _pictures(model: Network, stats: ClassStats, shown: Tensor, error: float) -> dict[str, object]:
-    """What is drawn of an epoch: class means and classifiers, and where they and some features lie."""
-    W = model.head.weight.detach()
-    return {"error": error} | simplex_picture(stats.mu, W, features(model, shown))
