@@ -45,7 +45,8 @@ def _set_modes(modes: list[tuple[nn.Module, bool]]) -> None:
 def in_one_piece(model: nn.Module) -> Iterator[None]:
     """Each module of the model is itself called until leaving, instead of compiled code or replicas on several devices.
 
-    Hooks are not called from code that was compiled before they came, and of a replica they are given the replica.
+    Hooks are not called from code that was compiled before they came, and of a replica they are given the replica. What
+    `DistributedDataParallel` wraps is called without it, which waits in every pass for the other processes' buffers.
     """
     with ExitStack() as later:
         if "torch._dynamo" in sys.modules:  # without it nothing is compiled, and to import it takes seconds
@@ -54,6 +55,9 @@ def in_one_piece(model: nn.Module) -> Iterator[None]:
             if isinstance(module, nn.DataParallel):
                 later.callback(setattr, module, "device_ids", module.device_ids)
                 module.device_ids = []  # which calls what it wraps, where that is
+            elif isinstance(module, nn.parallel.DistributedDataParallel):
+                module.forward = module.module.__call__  # before that of its class
+                later.callback(delattr, module, "forward")
         yield
 
 

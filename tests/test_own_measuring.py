@@ -188,6 +188,15 @@ def test_the_labels_default_to_the_rows_numbers(model):
         measure_model(model, loader())
 
 
+def test_samples_without_a_label_are_to_be_left_out(model):
+    x, y = images()
+    ignored = torch.where(torch.arange(len(y)) == 5, -100, y)
+    with pytest.raises(
+        ValueError, match=r"^label -100 is none of 3, 7, 11, .*: leave samples without a label out"
+    ):
+        measure_model(model, loader(x, ignored), classes=CLASSES)
+
+
 def test_a_classifier_without_bias_has_no_bias_collapse(model):
     assert "bias_collapse" in measure_model(model, loader(), classes=CLASSES)
     model.fc.bias = None
@@ -228,6 +237,11 @@ def test_a_class_without_samples_is_named_and_the_others_can_be_measured(model):
         (["a", "b", "c"], "classes must be labels, which are integers, got 'a'"),
         ({3: 0, 7: 1.5}, "classes must be labels, which are integers, got 1.5"),
         (3, "classes must be a list of labels, or a mapping of label to row, got 3"),
+        ({3, 7, 11}, "classes must be a list of labels, or a mapping of label to row, got {"),
+        (
+            iter([3, 7, 11]),
+            "classes must be a list of labels, or a mapping of label to row, got <list_iterator",
+        ),
     ],
 )
 def test_classes_that_fit_no_rows_are_refused(model, classes, message):

@@ -12,7 +12,7 @@ from samplers import generator, normal
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence
-from torch.utils.data import DataLoader, Dataset, TensorDataset
+from torch.utils.data import ConcatDataset, DataLoader, Dataset, Subset, TensorDataset
 
 import nclib
 from nclib import measure_model
@@ -131,6 +131,42 @@ def of_numpy(n):
     return np.random.normal(size=n).item()  # noqa: NPY002
 
 
+class Jitter:
+    """A transform that holds what it draws from."""
+
+    def __init__(self):
+        self.drawn_from = generator(4)
+
+    def __call__(self, x):
+        return x + torch.randn(1, generator=self.drawn_from)
+
+
+class Transformed(Dataset):
+    """The images, each given to a transform, as torchvision's data sets do."""
+
+    def __init__(self, transform):
+        self.x, self.y = images()
+        self.transform = transform
+
+    def __len__(self):
+        return len(self.y)
+
+    def __getitem__(self, i):
+        return self.transform(self.x[i]), self.y[i]
+
+
+class Composed:
+    """Transforms one after the other, as torchvision composes them."""
+
+    def __init__(self, *transforms):
+        self.transforms = list(transforms)
+
+    def __call__(self, x):
+        for transform in self.transforms:
+            x = transform(x)
+        return x
+
+
 def holding(kind, method):
     def data():
         held = kind(1)
@@ -147,6 +183,10 @@ DRAWING = {
     "NumPy's newer one, held by the data": holding(np.random.default_rng, "normal"),
     "NumPy's older one, held by the data": holding(np.random.RandomState, "normal"),
     "Python's, held by the data": holding(random.Random, "gauss"),
+    "a transform's, in a subset": lambda: DataLoader(Subset(Transformed(Jitter()), range(61)), batch_size=8),
+    "one of several transforms', in joined data": lambda: DataLoader(
+        ConcatDataset([Transformed(Composed(abs, Jitter())), Transformed(abs)]), batch_size=8
+    ),
 }
 
 
@@ -417,6 +457,31 @@ def test_what_data_parallel_wraps_is_measured_itself(model, named):
     model.fc.register_forward_pre_hook(lambda module, _: seen.append(module))
     assert len(parallel(images()[0])) == 61
     assert len(seen) == 2 and model.fc not in seen
+
+
+@pytest.fixture
+def alone(tmp_path):
+    """A process group of this process."""
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path / 'group'}", rank=0, world_size=1
+    )
+    yield
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("named", [None, "module.fc"])
+def test_what_is_distributed_is_measured_in_one_process_without_the_others(alone, monkeypatch, model, named):
+    expected = measure_model(model, loader(), classes=CLASSES)
+    distributed = nn.parallel.DistributedDataParallel(model)
+    waited = []
+    monkeypatch.setattr(distributed, "_sync_buffers", lambda: waited.append(1))
+    assert measure_model(distributed, loader(), classifier=named, classes=CLASSES) == expected
+    assert not waited
+    # Control: otherwise it waits for the others in every pass, in eval mode and without gradients too.
+    distributed.eval()
+    with torch.no_grad():
+        distributed(images()[0][:8])
+    assert waited and "forward" not in vars(distributed)
 
 
 def test_a_classifier_whose_output_is_not_seen_is_one_clear_line(model, monkeypatch):

@@ -10,6 +10,11 @@ import torch
 from torch.utils.data import DataLoader
 
 _GENERATORS = (torch.Generator, random.Random, np.random.Generator, np.random.RandomState)
+_PARTS = (
+    *("batch_sampler", "sampler", "dataset", "datasets"),
+    *("transform", "transforms", "target_transform", "_modules"),
+)
+"""What torch and torchvision call the samplers, data sets, transforms and modules inside one of them."""
 
 
 @contextmanager
@@ -17,8 +22,8 @@ def same_draws(loader: Iterable) -> Iterator[Callable[[], Iterator]]:
     """A function that begins a pass as the first one began; on leaving nothing has been drawn, and no epoch has ended.
 
     Otherwise measuring would change the training that goes on after it, or around it. Generators are put back: torch's,
-    NumPy's and Python's own, and those that a DataLoader, its data set or its samplers hold. Another kind of loader is
-    known by no more than torch's, NumPy's and Python's.
+    NumPy's and Python's own, and those that a DataLoader, its samplers, its data set, the data sets and transforms
+    inside it hold. What is held elsewhere, or by another kind of loader, is not found.
     """
     rewind = _rewinding(loader)
     keeps_workers = isinstance(loader, DataLoader)
@@ -59,21 +64,26 @@ def _rewinding(loader: Iterable) -> Callable[[], None]:
 
 
 def _held(loader: Iterable) -> list[object]:
-    """The generators that the parts of a DataLoader hold."""
-    batch_sampler = getattr(loader, "batch_sampler", None)
-    parts = (loader, *(getattr(loader, name, None) for name in ("dataset", "sampler")), batch_sampler)
-    values = [
-        value for part in (*parts, getattr(batch_sampler, "sampler", None)) for value in _attributes(part)
-    ]
-    return [
-        value
-        for value in values
-        if isinstance(value, _GENERATORS) and not isinstance(value, random.SystemRandom)
-    ]
+    """The generators that a loader and the parts inside it hold."""
+    found: list[object] = []
+    seen: set[int] = set()
+    parts: list[object] = [loader]
+    while parts:
+        part = parts.pop()
+        if id(part) in seen:
+            continue
+        seen.add(id(part))
+        attributes = getattr(part, "__dict__", {})
+        found += [value for value in attributes.values() if _can_rewind(value)]
+        for name in _PARTS:
+            inside = attributes.get(name)
+            inside = list(inside.values()) if isinstance(inside, dict) else inside
+            parts += inside if isinstance(inside, list | tuple) else [inside]
+    return found
 
 
-def _attributes(part: object) -> Iterable[object]:
-    return getattr(part, "__dict__", {}).values()
+def _can_rewind(value: object) -> bool:
+    return isinstance(value, _GENERATORS) and not isinstance(value, random.SystemRandom)
 
 
 def _state(generator: object) -> tuple[Callable[[object], None], object]:

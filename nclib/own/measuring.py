@@ -1,6 +1,6 @@
 """Every metric of any model on any data loader, in two passes over the data."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import index
@@ -38,7 +38,8 @@ def measure_model(
     classifier W (K, d), b (K,) is given in a forward pass in eval mode without autocast and TF32; everything after
     that is float64, the logits W h + b too. The model keeps its modes and device, no generator moves on, of
     torch's, NumPy's and Python's own and those that the loader holds, and an epoch of the loader goes on. Compiled
-    models are measured uncompiled, and what `nn.DataParallel` wraps where it is.
+    models are measured uncompiled, and what `nn.DataParallel` or `DistributedDataParallel` wraps where it is: in one
+    process, without the others.
 
     loader: gives (inputs, labels), or tuples that begin so, or mappings whose labels are called `labels`, `label`,
     `targets` or `target`, as Hugging Face's; it is read twice after a look at its first batch, in the same order
@@ -168,11 +169,16 @@ def _batches(
                 )
         y, keep = _renumbered(labels, known)
         if every_row and not keep.all():
+            label = int(labels[~keep][0])
             shown = ", ".join(map(str, known[:10].tolist())) + (", ..." if len(known) > 10 else "")
             raise ValueError(
-                f"label {int(labels[~keep][0])} is none of {shown}, which the {len(known)} rows "
-                "of the classifier stand for: say with classes=[...] which label each row stands for, or with "
-                "classifier=... which nn.Linear gives the logits"
+                f"label {label} is none of {shown}, which the {len(known)} rows of the classifier stand for: "
+                + (
+                    "leave samples without a label out of the data"
+                    if label < 0
+                    else "say with classes=[...] which label each row stands for, or with classifier=... which "
+                    "nn.Linear gives the logits"
+                )
             )
         for name, A in zip(inside.names, hidden, strict=True):
             _check_finite(f"outputs of layer {name}", A, keep, read)
@@ -204,7 +210,8 @@ def _rows_by_label(classes: Classes | None, K: int) -> dict[int, int]:
     """Label to row of the classifier, of the classes to be measured."""
     if isinstance(classes, Mapping):
         pairs = [(_whole(label), _whole(row)) for label, row in classes.items()]
-    elif classes is not None and not isinstance(classes, Iterable):
+    elif classes is not None and (not isinstance(classes, Iterable) or isinstance(classes, Set | Iterator)):
+        # Rows are told apart by order, which a set has not; an iterator is spent after the first split.
         raise ValueError(f"classes must be a list of labels, or a mapping of label to row, got {classes!r}")
     else:
         labels = range(K) if classes is None else [_whole(label) for label in classes]
