@@ -10,7 +10,7 @@ import pytest
 
 from nclib import tables
 from nclib.geometry import simplex_etf
-from nclib.plots import anatomy, robustness, spectra, terminal_phase
+from nclib.plots import anatomy, robustness, spectra, trajectories
 from nclib.plots.style import half_width
 
 EPOCHS, SEEDS, LAYERS = (1, 2, 4, 8, 16), (0, 1, 2), ("stem", "stage1", "stage2")
@@ -224,7 +224,7 @@ def test_a_path_passes_every_epoch_and_marks_first_drops_start_and_last(table, a
         assert list(path.get_ydata()) == pytest.approx(y)
         own = [entry for entry in ax.lines if entry.get_color() == path.get_color()]
         places = {entry.get_marker(): list(entry.get_xdata()) for entry in own if entry is not path}
-        assert terminal_phase.drops(table) == [5, 10]
+        assert trajectories.drops(table) == [5, 10]
         expected = {"o": x[:1], "x": [x[2], x[3]], "*": [x[3]], "s": x[-1:]}
         assert places == {marker: pytest.approx(at) for marker, at in expected.items()}
 

@@ -322,7 +322,15 @@ press("ArrowLeft");
 report.turned = look(one);
 press("ArrowRight");
 report.back = look(one);
-one.querySelectorAll(".turn")[1].click();
+report.ways = ["left", "right", "up", "down"].map((way) => {
+  const named = (name) => one.querySelector(`.turn[aria-label$="${name}"]`);
+  const back = { left: "right", right: "left", up: "down", down: "up" }[way];
+  const arrow = (name) => [1, 2, 3].forEach(() => press("Arrow" + name[0].toUpperCase() + name.slice(1)));
+  return [() => named(way).click(), () => named(back).click(), () => arrow(way), () => arrow(back)].map((act) => {
+    act();
+    return look(one).space;
+  });
+});
 report.clicked = look(one);
 report.other = look(two);
 two.querySelector(".play").click();
@@ -363,7 +371,10 @@ def test_in_a_browser_the_slider_moves_text_and_drawings_and_no_other_slider(tmp
     assert len(set(off_diagonal[1])) == 1 and len(set(off_diagonal[0])) > 1
     assert start["still"] == "none"
     assert seen["turned"]["space"] != end["space"] and seen["back"]["space"] == end["space"]
-    assert seen["clicked"]["space"] != end["space"] and seen["clicked"]["text"] == end["text"]
+    for clicked, clicked_back, pressed, pressed_back in seen["ways"]:
+        assert clicked_back == pressed_back == end["space"] != clicked == pressed
+    assert len({clicked for clicked, *_ in seen["ways"]}) == 4
+    assert seen["clicked"]["text"] == end["text"]
     assert seen["other"]["text"] == data(other)["status"][0], "the second slider has not moved"
     assert [seen[when]["play"] for when in ("other", "playing", "paused")] == ["Play", "Pause", "Play"]
 

@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from nclib import tables
-from nclib.plots import half_width, simplex, terminal_phase
+from nclib.plots import half_width, simplex, terminal_phase, trajectories
 
 EPOCHS = (1, 3, 10, 30)
 PARAMS = {
@@ -111,10 +111,8 @@ def test_errors_are_arithmetic_means_and_zero_is_on_the_axis(table, ax):
 
 
 def test_the_terminal_phase_begins_where_each_seed_says(table):
-    assert terminal_phase.onset(table).to_dict() == pytest.approx({0: 10, 1: 30, 2: np.nan}, nan_ok=True)
-    assert terminal_phase.onset(table, 1e-4).to_dict() == pytest.approx(
-        {0: 10, 1: 10, 2: np.nan}, nan_ok=True
-    )
+    assert trajectories.onset(table).to_dict() == pytest.approx({0: 10, 1: 30, 2: np.nan}, nan_ok=True)
+    assert trajectories.onset(table, 1e-4).to_dict() == pytest.approx({0: 10, 1: 10, 2: np.nan}, nan_ok=True)
 
 
 def test_the_shade_covers_the_terminal_phase_of_the_seeds_that_reach_it(table, ax):
@@ -131,6 +129,12 @@ def test_nothing_is_shaded_when_no_seed_reaches_zero_error(table, ax):
     terminal_phase.epochs(never, ax)
     assert not ax.patches
     assert not any(entry.get_linestyle() == "-" for entry in ax.lines)
+
+
+@pytest.mark.parametrize(("schedule", "inside"), [("step", [2, 0, 0]), ("constant", [0, 0, 0])])
+def test_a_drop_is_inside_the_terminal_phase_from_its_first_epoch_on(table, schedule, inside):
+    # Drops come after epochs 10 and 20, and zero error at epoch 10, at 30, and never.
+    assert trajectories.drops_inside(table.assign(schedule=schedule)).tolist() == inside
 
 
 @pytest.mark.parametrize(("schedule", "drops"), [("step", [10.5, 20.5]), ("constant", [])])
@@ -182,9 +186,9 @@ def test_the_band_of_a_share_stays_above_zero_where_that_of_another_number_need_
 
 
 def test_a_parameter_of_several_values_is_refused_where_one_is_meant(table):
-    assert terminal_phase.only(table, "width") == 16
+    assert trajectories.only(table, "width") == 16
     with pytest.raises(ValueError, match="width takes 2 values"):
-        terminal_phase.only(pd.concat([table, table.assign(width=8)]), "width")
+        trajectories.only(pd.concat([table, table.assign(width=8)]), "width")
 
 
 @pytest.mark.parametrize(
@@ -206,9 +210,9 @@ def test_a_missing_metric_is_an_error_and_not_a_curve(table, ax, metric, draw):
 
 
 def test_an_epoch_that_one_seed_lacks_is_an_error_where_every_seed_is_asked_for(table):
-    assert len(terminal_phase.at_epoch(table, "cdnv", 10)) == 3
+    assert len(trajectories.at_epoch(table, "cdnv", 10)) == 3
     with pytest.raises(KeyError, match="epoch 10"):
-        terminal_phase.at_epoch(without(table, metric="cdnv", seed=1, epoch=10), "cdnv", 10)
+        trajectories.at_epoch(without(table, metric="cdnv", seed=1, epoch=10), "cdnv", 10)
 
 
 def test_an_epoch_that_one_seed_lacks_is_left_out_of_the_curve(table, ax):
@@ -221,13 +225,13 @@ def test_runs_of_several_parameters_are_refused(table, ax):
     with pytest.raises(ValueError, match="several runs"):
         terminal_phase.train_and_test(both, "cdnv", ax)
     with pytest.raises(ValueError, match="width"):
-        terminal_phase.scale(both)
+        trajectories.scale(both)
 
 
 def test_a_run_that_stopped_early_is_refused(table):
-    assert terminal_phase.last_epoch(table) == 30
+    assert trajectories.last_epoch(table) == 30
     with pytest.raises(ValueError, match="planned"):
-        terminal_phase.last_epoch(table[(table.seed != 1) | (table.epoch < 30)])
+        trajectories.last_epoch(table[(table.seed != 1) | (table.epoch < 30)])
 
 
 @pytest.mark.parametrize(
@@ -239,7 +243,7 @@ def test_a_run_that_stopped_early_is_refused(table):
     ],
 )
 def test_the_scale_says_what_was_trained_on(table, dataset, size, words):
-    line_of_scale = terminal_phase.scale(table.assign(dataset=dataset, train_size=size))
+    line_of_scale = trajectories.scale(table.assign(dataset=dataset, train_size=size))
     assert words in line_of_scale
     assert "n = 3 seeds" in line_of_scale
     assert ("a subset" in line_of_scale) == (size < 60_000)
@@ -287,8 +291,8 @@ def test_a_mean_without_direction_has_no_gram(panels):
     ],
 )
 def test_four_epochs_include_first_last_and_the_beginning_of_the_terminal_phase(measured, start, shown):
-    assert terminal_phase.four_epochs(measured, start) == shown
-    assert terminal_phase.four_epochs(measured[:3], start) == measured[:3]
+    assert trajectories.four_epochs(measured, start) == shown
+    assert trajectories.four_epochs(measured[:3], start) == measured[:3]
 
 
 def test_vectors_are_drawn_where_they_point(ax):

@@ -7,7 +7,7 @@ import torch
 from nclib import data, tables
 from nclib.measure import Split
 from nclib.models import Network
-from nclib.plots.terminal_phase import TRAINING_IMAGES
+from nclib.plots.trajectories import TRAINING_IMAGES
 from nclib.studies import terminal_phase
 from nclib.studies.params import ParameterError
 from nclib.studies.snapshot import snapshot

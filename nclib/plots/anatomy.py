@@ -8,20 +8,8 @@ from matplotlib.axes import Axes
 
 from nclib import tables
 from nclib.plots.style import COLOURS, SHARES, interval, mean_and_half
-from nclib.plots.terminal_phase import (
-    LINES,
-    MARKERS,
-    at_epoch,
-    curves,
-    down_to_zero,
-    drops,
-    epochs,
-    legend,
-    log_axis,
-    one_sample,
-    onset,
-    seeds_by_epochs,
-)
+from nclib.plots.terminal_phase import LINES, MARKERS, curves, down_to_zero, epochs, legend, log_axis
+from nclib.plots.trajectories import at_epoch, drops, one_sample, onset, seeds_by_epochs
 
 # Layer by layer
 

@@ -11,7 +11,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 from nclib import tables
 from nclib.plots.settings import final, name, values
 from nclib.plots.style import COLOURS, interval
-from nclib.plots.terminal_phase import epoch_axis, only, scale
+from nclib.plots.terminal_phase import epoch_axis
+from nclib.plots.trajectories import only, scale
 
 BASELINE = {
     "optimizer": "sgd", "decayed": "all", "feature_decay": 0.0, "classifier": "learned", "feature_dim": 0,

@@ -9,7 +9,8 @@ from matplotlib.ticker import PercentFormatter
 
 from nclib import tables
 from nclib.plots.style import COLOURS, drop_lines, half_width, interval
-from nclib.plots.terminal_phase import drops, epochs, last_epoch, legend, onset, seeds_by_epochs
+from nclib.plots.terminal_phase import epochs, legend
+from nclib.plots.trajectories import drops, last_epoch, onset, seeds_by_epochs
 
 ATTACKED = {"split": "test", "layer": "all", "labels": "none"}
 

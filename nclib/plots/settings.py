@@ -23,15 +23,8 @@ from nclib.plots.style import (
     log_scale,
     mean_and_interval,
 )
-from nclib.plots.terminal_phase import (
-    NETWORKS,
-    drops,
-    epoch_axis,
-    last_epoch,
-    legend,
-    onset,
-    seeds_by_epochs,
-)
+from nclib.plots.terminal_phase import epoch_axis, legend
+from nclib.plots.trajectories import NETWORKS, drops, last_epoch, onset, seeds_by_epochs
 
 BASELINE = {
     "architecture": "resnet18", "optimizer": "sgd", "weight_decay": 5e-4, "loss": "cross_entropy",

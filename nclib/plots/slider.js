@@ -127,7 +127,7 @@
     });
     range.addEventListener("input", () => { stop(); show(); });
     root.querySelectorAll(".turn").forEach((button) =>
-      button.addEventListener("click", () => turn(Number(button.dataset.by), 0)));
+      button.addEventListener("click", () => turn(Number(button.dataset.across), Number(button.dataset.up))));
     space.addEventListener("pointerdown", (event) => space.setPointerCapture(event.pointerId));
     space.addEventListener("pointermove", (event) => {
       if (space.hasPointerCapture(event.pointerId)) turn(event.movementX / 2, event.movementY / 2);

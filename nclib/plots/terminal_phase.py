@@ -1,7 +1,6 @@
 """Figures of terminal-phase training: every curve is a mean over seeds, every band a 95 % t-interval."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -11,114 +10,11 @@ from matplotlib.ticker import NullLocator
 from nclib import tables
 from nclib.plots.simplex import cosines, gram, name_classes
 from nclib.plots.style import COLOURS, SHARES, drop_lines, interval, log_epochs, plain_log
+from nclib.plots.trajectories import drops, last_epoch, one_sample, onset, seeds_by_epochs
 
-TRAINING_IMAGES = {
-    "fashion_mnist": 60_000, "mnist": 60_000, "kmnist": 60_000, "cifar10": 50_000, "mnist1d": 4_000,
-}  # fmt: skip
-"""Sizes of the training splits: what a run's `train_size` is a subset of."""
-NETWORKS = {
-    "resnet18": "ResNet-18", "vgg11": "VGG-11", "densenet40": "DenseNet-40", "mlp": "perceptron",
-}  # fmt: skip
-"""What each network that the study trains is called."""
 LINES = {"train": "-", "test": "--"}
 MARKERS = {"train": "o", "test": "s"}
 _LOOKS = (("blue", "o", "-"), ("orange", "s", "--"), ("green", "^", "-."))
-
-
-# Reading the table
-
-
-def seeds_by_epochs(
-    table: pd.DataFrame, metric: str, *, split: str = "train", layer: str = "features", labels: str = "clean"
-) -> pd.DataFrame:
-    """One metric, a row a seed and a column an epoch.
-
-    Raises KeyError when the table holds no such number and ValueError when a seed stands for several runs:
-    a curve is drawn of what was measured under one set of parameters, or not at all.
-    """
-    rows = tables.select(table, metric=metric, split=split, layer=layer, labels=labels)
-    if rows.empty:
-        raise KeyError(f"the table holds no {metric!r} of {split}/{layer}")
-    if rows.duplicated(["seed", "epoch"]).any():
-        raise ValueError(f"{metric}: a seed stands for several runs; select one set of parameters first")
-    return rows.pivot(index="seed", columns="epoch", values="value")
-
-
-def at_epoch(
-    table: pd.DataFrame, metric: str, epoch: int, *, split: str = "train", layer: str = "features"
-) -> pd.Series:
-    """One metric by seed at exactly this epoch; KeyError when a seed lacks it."""
-    frame = seeds_by_epochs(table, metric, split=split, layer=layer)
-    if epoch not in frame or frame[epoch].isna().any():
-        raise KeyError(f"{metric!r} of {split}/{layer} was not measured at epoch {epoch} for every seed")
-    return frame[epoch]
-
-
-def onset(table: pd.DataFrame, at_most: float = 0.0, *, labels: str = "clean") -> pd.Series:
-    """By seed, the first measured epoch with training error at most `at_most`; NaN where there is none."""
-    reached = seeds_by_epochs(table, "error", labels=labels) <= at_most
-    return reached.idxmax(axis=1).where(reached.any(axis=1)).astype(float)
-
-
-def last_epoch(table: pd.DataFrame) -> int:
-    """The epoch at which training was planned to end, which every seed must have reached (ValueError).
-
-    Of a table without a column `epochs`, as one's own has none, the last measured one.
-    """
-    reached = set(table.groupby("run").epoch.max())
-    planned = set(table["epochs"]) if "epochs" in table else {max(reached)}
-    if len(planned) != 1 or planned != reached:
-        raise ValueError(f"runs end at epochs {sorted(reached)}, planned were {sorted(planned)}")
-    return int(planned.pop())
-
-
-def images(table: pd.DataFrame) -> str:
-    """How many training images (or signals) were used, in words that say "a subset" where it was one."""
-    dataset, size = only(table, "dataset"), int(only(table, "train_size"))
-    if dataset not in TRAINING_IMAGES:
-        return f"{size:,} images of {dataset} (a subset)"
-    full, kind = TRAINING_IMAGES[dataset], "signals" if dataset == "mnist1d" else "images"
-    return (
-        f"all {full:,} training {kind}"
-        if size >= full
-        else f"a subset of {size:,} of {full:,} training {kind}"
-    )
-
-
-def scale(table: pd.DataFrame) -> str:
-    """One line for the top of a figure: network, width, images, epochs, seeds."""
-    name = NETWORKS[only(table, "architecture")]
-    return (
-        f"{only(table, 'dataset')}, {name}, width {only(table, 'width')}, {images(table)}, "
-        f"{only(table, 'epochs')} epochs, n = {table.seed.nunique()} seeds"
-    )
-
-
-def drops(table: pd.DataFrame) -> list[int]:
-    """Epochs after which the step schedule lowers the learning rate; none under another schedule, or an untold one."""
-    if "schedule" not in table:
-        return []
-    end = last_epoch(table)
-    return sorted({end // 3, 2 * end // 3} - {0}) if only(table, "schedule") == "step" else []
-
-
-def only(table: pd.DataFrame, parameter: str) -> object:
-    """The one value that a parameter has in this table; ValueError when it has several."""
-    values = table[parameter].unique()
-    if len(values) != 1:
-        raise ValueError(f"{parameter} takes {len(values)} values here: select one set of parameters first")
-    return values[0]
-
-
-def one_sample(table: pd.DataFrame) -> float:
-    """The share of one training sample; of a table without `train_size` the smallest share above zero, or 1."""
-    if "train_size" in table:
-        return 1 / float(only(table, "train_size"))
-    shares = table[table.metric.isin(SHARES) & (table.value > 0)].value
-    return float(shares.min()) if len(shares) else 1.0
-
-
-# Drawing
 
 
 def epochs(table: pd.DataFrame, ax: Axes, *, at_most: float = 0.0) -> Axes:
@@ -254,21 +150,3 @@ def grams(at: dict[int, np.ndarray], axes: list[Axes], *, names: Sequence[str] |
     for ax in axes:
         name_classes(range(K), ax, names=names, rows=ax is axes[0])
     return axes
-
-
-def four_epochs(measured: list[int], start: float) -> list[int]:
-    """First, last, two measured epochs between: `start` if it is one, then the middle of a longest stretch.
-
-    All of them when fewer than four were measured.
-    """
-    measured = sorted(int(e) for e in measured)
-    if len(measured) <= 4:
-        return measured
-    chosen = {0, len(measured) - 1}
-    if start in measured:
-        chosen.add(measured.index(int(start)))
-    while len(chosen) < 4:  # measured epochs are even on a log axis: halve the longest stretch
-        places = sorted(chosen)
-        low, high = max(pairwise(places), key=lambda pair: pair[1] - pair[0])
-        chosen.add((low + high) // 2)
-    return [measured[i] for i in sorted(chosen)]

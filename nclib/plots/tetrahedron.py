@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from nclib.plots.simplex import cosines, gram, name_classes
 from nclib.plots.style import COLOURS, figure
-from nclib.plots.terminal_phase import four_epochs
+from nclib.plots.trajectories import four_epochs
 
 CLASSES = (0, 6, 1, 9)
 """Of FashionMNIST: T-shirt and shirt, which are alike; trouser and ankle boot, which are not."""
