@@ -24,14 +24,20 @@ from nclib.theory.unconstrained import objective
 from nclib.theory.zhu2021 import global_minimum
 
 if TYPE_CHECKING:
-    from nclib.studies.terminal_phase import Params
+    from nclib.studies import terminal_phase
 
 SHOWN = 20
 """Training images of each class whose features are kept, at every measured epoch, in the simplex's own axes."""
 
 
 def snapshot(
-    model: Network, train: Split, test: Split, params: "Params", *, num_classes: int, every_layer: bool
+    model: Network,
+    train: Split,
+    test: Split,
+    params: "terminal_phase.Params",
+    *,
+    num_classes: int,
+    every_layer: bool,
 ) -> tuple[list[dict], dict[str, object]]:
     """Rows, and with `pictures` arrays, of a network at rest; of hidden layers where `every_layer` is asked for.
 
@@ -69,7 +75,7 @@ def training_errors(rows: list[dict], labels: str) -> list[float]:
 
 
 def _peeled_objective(
-    model: Network, H: Tensor, y: Tensor, params: "Params", *, num_classes: int, labels: str
+    model: Network, H: Tensor, y: Tensor, params: "terminal_phase.Params", *, num_classes: int, labels: str
 ) -> Iterator[dict]:
     """Rows of f(W, H, b) at the network's own features, and of its gap to the minimum over all features.
 
