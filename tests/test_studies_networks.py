@@ -5,12 +5,13 @@ import pytest
 import torch
 
 from nclib import data, tables
-from nclib.measure import Split
+from nclib.geometry import simplex_points
+from nclib.measure import Split, features
 from nclib.models import Network
 from nclib.plots.trajectories import TRAINING_IMAGES
 from nclib.studies import terminal_phase
 from nclib.studies.params import ParameterError
-from nclib.studies.snapshot import snapshot
+from nclib.studies.snapshot import SHOWN, snapshot
 from nclib.theory.zhu2021 import global_minimum
 
 CPU = torch.device("cpu")
@@ -63,6 +64,19 @@ def test_a_run_without_epochs_measures_the_network_from_which_training_departs(r
         loss = torch.nn.functional.cross_entropy(network(images.x.double()), images.y)
     assert by_epoch(untrained, "loss").tolist() == pytest.approx([float(loss)])
     assert by_epoch(trained, "loss").iloc[-1] < 0.99 * float(loss)
+
+
+def test_the_features_that_are_drawn_are_the_first_of_each_class_under_their_labels(run):
+    params = terminal_phase.Params(**SMALL | {"pictures": True, "epochs": 0})
+    _, arrays = run(pictures=True, epochs=0)
+    images = terminal_phase.training_set(params)
+    H = features(terminal_phase.network(params, images).double(), images.x.double())
+    drawn = [i for k in range(10) for i in (images.y == k).nonzero().flatten().tolist()[:SHOWN]]
+    assert arrays["feature_labels"].tolist() == images.y[drawn].tolist() != images.y[: 10 * SHOWN].tolist()
+    means, weights = (torch.from_numpy(arrays[name][0]).double() for name in ("means", "weights"))
+    expected = simplex_points(means, weights, H[drawn])["points_features"]
+    found = torch.from_numpy(arrays["points_features"][0]).double()
+    torch.testing.assert_close(found, expected, rtol=5e-3, atol=5e-3)  # kept in half precision
 
 
 @pytest.mark.parametrize("changes", [{"loss": "mse"}, {"decayed": "last_layer", "feature_decay": 0.03}])
