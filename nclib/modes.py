@@ -56,6 +56,8 @@ def in_one_piece(model: nn.Module) -> Iterator[None]:
                 later.callback(setattr, module, "device_ids", module.device_ids)
                 module.device_ids = []  # which calls what it wraps, where that is
             elif isinstance(module, nn.parallel.DistributedDataParallel):
+                # What was set on the object itself comes back once ours is gone: the last callback comes first.
+                later.callback(vars(module).update, {k: v for k, v in vars(module).items() if k == "forward"})
                 module.forward = module.module.__call__  # before that of its class
                 later.callback(delattr, module, "forward")
         yield

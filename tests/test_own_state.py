@@ -482,6 +482,10 @@ def test_what_is_distributed_is_measured_in_one_process_without_the_others(alone
     with torch.no_grad():
         distributed(images()[0][:8])
     assert waited and "forward" not in vars(distributed)
+    # A `forward` set on the object is its own again.
+    distributed.forward = own = lambda x: distributed.module(x)
+    assert measure_model(distributed, loader(), classifier=named, classes=CLASSES) == expected
+    assert distributed.forward is own
 
 
 def test_a_classifier_whose_output_is_not_seen_is_one_clear_line(model, monkeypatch):
