@@ -83,7 +83,12 @@ def in_full_precision() -> Iterator[None]:
             yield
     finally:
         _set_older(products, convolutions)
-        _set(before)  # last, for the older names write to the newer ones
+        # Last, for the older names write to the newer ones. What is inherited from `torch.backends.fp32_precision` is
+        # not written down, or a later change there would not arrive.
+        _set(["none"] * len(_OPERATIONS))
+        for operation, precision in zip(_OPERATIONS, before, strict=True):
+            if operation.fp32_precision != precision:
+                operation.fp32_precision = precision
 
 
 def _set(precisions: list[str]) -> None:

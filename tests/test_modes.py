@@ -86,6 +86,22 @@ def settings():
     return found
 
 
+@pytest.mark.usefixtures("undone")
+def test_what_was_inherited_still_is_afterwards_and_what_was_not_is_not():
+    torch.backends.fp32_precision = "tf32"
+    cudnn.conv.fp32_precision = "ieee"
+    before = [operation.fp32_precision for operation in OPERATIONS]
+    assert before[0] == before[3] == "tf32"
+    with in_full_precision():
+        pass
+    assert [operation.fp32_precision for operation in OPERATIONS] == before
+    torch.backends.fp32_precision = "ieee"
+    changed = [operation.fp32_precision for operation in OPERATIONS]
+    assert changed[0] == changed[3] == "ieee"
+    torch.backends.fp32_precision = "tf32"
+    assert [operation.fp32_precision for operation in OPERATIONS] == before
+
+
 EXACT = ["ieee"] * len(OPERATIONS) + ["highest", False, False]
 
 

@@ -9,6 +9,7 @@ from collections import UserDict
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import reference
 import torch
@@ -188,13 +189,18 @@ def test_the_labels_default_to_the_rows_numbers(model):
         measure_model(model, loader())
 
 
-def test_samples_without_a_label_are_to_be_left_out(model):
+@pytest.mark.parametrize("ignored", [-100, -1])
+def test_samples_without_a_label_are_to_be_left_out_or_their_row_to_be_said(model, ignored):
     x, y = images()
-    ignored = torch.where(torch.arange(len(y)) == 5, -100, y)
-    with pytest.raises(
-        ValueError, match=r"^label -100 is none of 3, 7, 11, .*: leave samples without a label out"
-    ):
-        measure_model(model, loader(x, ignored), classes=CLASSES)
+    unlabelled = torch.where(torch.arange(len(y)) == 5, ignored, y)
+    complaint = f"^label {ignored} is none of 3, 7, 11, .*: leave samples without a label out of the data, or say with "
+    with pytest.raises(ValueError, match=complaint):
+        measure_model(model, loader(x, unlabelled), classes=CLASSES)
+    # Negative labels may be a class's.
+    negative = loader(x, torch.where(y == 3, ignored, y))
+    assert measure_model(model, negative, classes=[ignored, 7, 11]) == measure_model(
+        model, loader(), classes=CLASSES
+    )
 
 
 def test_a_classifier_without_bias_has_no_bias_collapse(model):
@@ -222,6 +228,12 @@ def test_a_class_without_samples_is_named_and_the_others_can_be_measured(model):
     assert_same(measure_model(model, loader(), classes={11: 2, 3: 0}), values)
     # Where labels are row numbers, a list does: as for measure_features.
     assert_same(measure_model(model, loader(x, whole), classes=[0, 2]), values)
+
+
+def test_the_keys_of_a_mapping_are_in_order(model):
+    named = {3: "cat", 7: "dog", 11: "eel"}
+    expected = measure_model(model, loader(), classes=CLASSES)
+    assert measure_model(model, loader(), classes=named.keys()) == expected
 
 
 @pytest.mark.parametrize(
@@ -386,6 +398,14 @@ class Shrinking(Once):
         (lambda: [("an image", images()[1])], "inputs must be a tensor, or a tuple or mapping .*, got a str"),
         (lambda: [(images()[0], ["cat"] * 61)], "labels must be integers .n,., got a list of others"),
         (lambda: [(images()[0], images()[1].float())], "labels must be integers .n,., got torch.float32"),
+        (
+            lambda: [(images()[0], torch.eye(61).long())],
+            "make them so with unpack=.*, of one-hot rows by .*argmax",
+        ),
+        (
+            lambda: [{"x": images()[0], "name": np.array(["a"] * 61), "label": images()[1]}],
+            "the batch has x, name, and the model takes x: say",
+        ),
         (lambda: [(images()[0], images()[1][:, None])], r"got torch.int64 \(61, 1\)"),
         (lambda: [(images()[0], images()[1][:-1])], "gives 60 labels to 61 rows of features"),
         (lambda: [(images()[0] * torch.inf, images()[1])], "features contain NaN or infinite values"),
@@ -442,6 +462,13 @@ def test_names_that_the_model_does_not_take_are_shown_beside_those_it_takes(mode
     )
     with pytest.raises(ValueError, match=complaint):
         measure_model(two_views, [{"image": x, "more": None, "label": y}], classes=CLASSES, classifier=named)
+    with pytest.raises(ValueError, match=complaint):
+        measure_model(
+            nn.DataParallel(two_views, device_ids=[]),
+            [{"image": x, "more": None, "label": y}],
+            classes=CLASSES,
+            classifier=named and f"module.{named}",
+        )
     expected = measure_model(model, [(x, y)], classes=CLASSES)
     assert measure_model(two_views, [{"pixels": x, "more": None, "label": y}], classes=CLASSES) == expected
 

@@ -18,7 +18,7 @@ import nclib
 from nclib import measure_model
 from nclib.modes import in_eval_mode
 from nclib.own import measuring
-from nclib.own.draws import same_draws
+from nclib.own.draws import _parts, same_draws
 from nclib.stats import ClassStats
 
 CLASSES = LABELS.tolist()
@@ -92,6 +92,42 @@ def test_both_passes_draw_the_same_in_workers_that_are_kept_too(model, persisten
     assert torch.equal(look, first[0]) and len(second) == 8
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
     assert not torch.equal(an_epoch(data), an_epoch(data))
+
+
+class ToDevice:
+    """A loader around another one."""
+
+    def __init__(self, inside):
+        self.inside = inside
+
+    def __iter__(self):
+        yield from self.inside
+
+
+@forks
+def test_an_epoch_of_a_loader_inside_another_one_goes_on_and_both_passes_draw_the_same(model):
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        expected = an_epoch(with_workers(True))
+        torch.manual_seed(3)
+        data, seen = ToDevice(with_workers(True)), []
+
+        def measure():
+            handle = model.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+            measure_model(model, data, classifier="fc", classes=CLASSES)
+            handle.remove()
+
+        assert torch.equal(an_epoch(data, measure), expected)
+    assert len(seen) == 17
+    assert all(torch.equal(a, b) for a, b in zip(seen[1:9], seen[9:], strict=True))
+
+
+def test_no_part_is_looked_for_in_a_long_list():
+    images = list(zip(*TensorDataset(normal(1000, 3), torch.arange(1000)).tensors, strict=True))
+    data = DataLoader(ConcatDataset([images, Subset(Noisy(), range(61))]), sampler=list(range(1000)))
+    parts = _parts(data)
+    assert len(parts) < 12
+    assert any(isinstance(part, Noisy) for part in parts)
 
 
 @forks

@@ -110,6 +110,18 @@ def test_errors_are_arithmetic_means_and_zero_is_on_the_axis(table, ax):
     assert ax.get_ylim()[0] == 0
 
 
+def test_one_sample_is_found_where_the_table_does_not_say_how_many_there_are(table):
+    assert trajectories.one_sample(table) == 1 / trajectories.only(table, "train_size")
+    own = table.drop(columns="train_size")
+    own = pd.concat(
+        [own, own[own.metric == "error"].assign(metric="ncc_accuracy", value=1e-9)], ignore_index=True
+    )
+    wrong = own[(own.metric == "error") | own.metric.str.startswith("nc4_mismatch")]
+    assert trajectories.one_sample(own) == wrong.value[wrong.value > 0].min()
+    never = own.assign(value=own.value.where(~own.index.isin(wrong.index), 0.0))
+    assert trajectories.one_sample(never) == 0.01
+
+
 def test_the_terminal_phase_begins_where_each_seed_says(table):
     assert trajectories.onset(table).to_dict() == pytest.approx({0: 10, 1: 30, 2: np.nan}, nan_ok=True)
     assert trajectories.onset(table, 1e-4).to_dict() == pytest.approx({0: 10, 1: 10, 2: np.nan}, nan_ok=True)

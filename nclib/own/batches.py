@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
+import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
@@ -66,7 +67,9 @@ def _on(value: object, device: torch.device) -> object:
     """The same with every tensor and array in it as a tensor on the device; named and packed tuples stay such."""
     if isinstance(value, PackedSequence):  # a tuple too, which keeps some of its tensors on the CPU
         return value.to(device)
-    if isinstance(value, Tensor) or hasattr(value, "__array_interface__"):
+    if isinstance(value, Tensor) or (
+        isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biufc"
+    ):
         return as_tensor(value).to(device)
     if isinstance(value, Mapping):
         return {name: _on(entry, device) for name, entry in value.items()}
@@ -84,5 +87,8 @@ def _as_labels(value: object) -> Int[Tensor, " n"]:
     except (TypeError, ValueError, RuntimeError):
         raise ValueError(f"labels must be integers (n,), got a {type(value).__name__} of others") from None
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool or labels.ndim != 1:
-        raise ValueError(f"labels must be integers (n,), got {labels.dtype} {tuple(labels.shape)}")
+        raise ValueError(
+            f"labels must be integers (n,), got {labels.dtype} {tuple(labels.shape)}: make them so with "
+            "unpack=lambda batch: (inputs, labels), of one-hot rows by labels.argmax(1)"
+        )
     return labels.long()

@@ -107,6 +107,8 @@ def tapped(model: nn.Module, classifier: nn.Linear) -> Iterator[Tap]:
 
 def check_names(model: nn.Module, kwargs: Mapping[str, object]) -> None:
     """ValueError for a mapping of inputs with names that the model's forward does not take."""
+    while isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        model = model.module  # which is given whatever these are
     taken = signature(model.forward).parameters.values()
     names = [p.name for p in taken if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     if any(p.kind is p.VAR_KEYWORD for p in taken) or kwargs.keys() <= set(names):
@@ -128,7 +130,9 @@ def at_rest(model: nn.Module, device: torch.device | str | None = None) -> Itera
         raise ValueError(f"the model must be an nn.Module, got a {type(model).__name__}")
     homes = [t.device for t in (*model.parameters(), *model.buffers())] or [torch.device("cpu")]
     if torch.device("meta") in homes:
-        raise ValueError("the model is on the meta device, where it holds no values: load its weights first")
+        raise ValueError(
+            "the model is on the meta device, where it holds no values: load its weights first, and do not offload them"
+        )
     if device is not None and len(set(homes)) > 1:
         raise ValueError("the model is spread over several devices: measure it there, without device=...")
     try:

@@ -1,6 +1,6 @@
 """Every metric of any model on any data loader, in two passes over the data."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, KeysView, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import index
@@ -37,7 +37,8 @@ def measure_model(
     `mean_feature_norm_squared` and those of `nclib.streams.shape_metrics`. Features (n, d) are what the
     classifier W (K, d), b (K,) is given in a forward pass in eval mode without autocast and TF32; everything after
     that is float64, the logits W h + b too. The model keeps its modes and device, no generator moves on, of
-    torch's, NumPy's and Python's own and those that the loader holds, and an epoch of the loader goes on. Compiled
+    torch's, NumPy's and Python's own and those that the loader holds, and an epoch of a `DataLoader` goes on, inside
+    another object too, unless its data set counts the samples itself, as an iterator does. Compiled
     models are measured uncompiled, and what `nn.DataParallel` or `DistributedDataParallel` wraps where it is: in one
     process, without the others.
 
@@ -174,7 +175,8 @@ def _batches(
             raise ValueError(
                 f"label {label} is none of {shown}, which the {len(known)} rows of the classifier stand for: "
                 + (
-                    "leave samples without a label out of the data"
+                    "leave samples without a label out of the data, or say with classes=[...] which label each row "
+                    "stands for"
                     if label < 0
                     else "say with classes=[...] which label each row stands for, or with classifier=... which "
                     "nn.Linear gives the logits"
@@ -210,8 +212,7 @@ def _rows_by_label(classes: Classes | None, K: int) -> dict[int, int]:
     """Label to row of the classifier, of the classes to be measured."""
     if isinstance(classes, Mapping):
         pairs = [(_whole(label), _whole(row)) for label, row in classes.items()]
-    elif classes is not None and (not isinstance(classes, Iterable) or isinstance(classes, Set | Iterator)):
-        # Rows are told apart by order, which a set has not; an iterator is spent after the first split.
+    elif classes is not None and not _keeps_an_order(classes):
         raise ValueError(f"classes must be a list of labels, or a mapping of label to row, got {classes!r}")
     else:
         labels = range(K) if classes is None else [_whole(label) for label in classes]
@@ -231,6 +232,13 @@ def _rows_by_label(classes: Classes | None, K: int) -> dict[int, int]:
     if len(rows) < 2:
         raise ValueError(f"neural collapse needs at least two classes, got {len(rows)}")
     return rows
+
+
+def _keeps_an_order(classes: object) -> bool:
+    """Rows are told apart by order, which a set has not, but for a mapping's keys; an iterator is spent once read."""
+    if isinstance(classes, Set):
+        return isinstance(classes, KeysView)
+    return isinstance(classes, Iterable) and not isinstance(classes, Iterator)
 
 
 def _whole(number: object) -> int:

@@ -98,7 +98,7 @@ class Trajectory:
                 found[split] = hidden | {"features": values}
                 if self._pictures and split == "train":
                     picture = _picture(data, statistics[split])
-                    picture["error"] = torch.tensor(values["error"], dtype=torch.float64)
+                    picture["error"] = torch.tensor(values["error"], dtype=torch.float64, device="cpu")
         if picture:
             self._drawn[epoch] = picture
         self._measured[epoch] = found
