@@ -121,6 +121,15 @@ def test_a_run_that_differs_in_two_things_is_in_no_comparison(table):
     assert len(settings.variants(pd.concat([table, both]))) == len(CHANGES)
 
 
+def test_a_network_is_named_with_its_width_where_that_is_not_the_baselines(table):
+    assert list(settings.along(table, "architecture")) == ["ResNet-18", "VGG-11"]
+    narrow = {"architecture": "densenet40", "width": 4}
+    dense = pd.DataFrame([row for seed in SEEDS for row in run(20, narrow, seed)])
+    found = settings.along(pd.concat([table, dense]), "architecture")
+    assert list(found) == ["ResNet-18", "VGG-11", "DenseNet-40, width 4"]
+    assert found["DenseNet-40, width 4"].run.nunique() == len(SEEDS)
+
+
 # What is drawn
 
 
@@ -198,9 +207,12 @@ def test_a_metric_that_is_not_there_is_an_error(table, ax):
 
 
 def test_a_seed_with_two_runs_is_an_error(table, ax):
-    twice = pd.concat([table, tables.select(table, optimizer="adam").assign(run="again", width=16)])
+    twice = pd.concat([table, tables.select(table, optimizer="adam").assign(run="again", train_size=5000)])
     with pytest.raises(ValueError, match="a seed stands for several runs"):
         settings.compared(settings.along(twice, "optimizer"), ax, metric="nc1_pinv")
+    wider = pd.concat([table, tables.select(table, optimizer="adam").assign(run="again", width=16)])
+    with pytest.raises(ValueError, match="width takes 2 values"):
+        settings.along(wider, "optimizer")
 
 
 def test_panels_have_one_legend_and_a_panel_each(table):

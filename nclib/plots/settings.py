@@ -24,7 +24,7 @@ from nclib.plots.style import (
     mean_and_interval,
 )
 from nclib.plots.terminal_phase import epoch_axis, legend
-from nclib.plots.trajectories import NETWORKS, drops, last_epoch, onset, seeds_by_epochs
+from nclib.plots.trajectories import NETWORKS, drops, last_epoch, only, onset, seeds_by_epochs
 
 BASELINE = {
     "architecture": "resnet18", "optimizer": "sgd", "weight_decay": 5e-4, "loss": "cross_entropy",
@@ -72,14 +72,22 @@ def name(parameter: str, value: object) -> str:
 def along(table: pd.DataFrame, parameter: str) -> dict[str, pd.DataFrame]:
     """Runs that differ from the baseline in this alone, by its value, the baseline among them.
 
+    A network's width goes with it, and is named where it is not the baseline's.
     Empty when the baseline, or everything beside it, is missing: a comparison has two sides.
+    ValueError where one of them has several widths.
     """
     rows = tables.select(table, **{k: v for k, v in BASELINE.items() if k != parameter})
     order = list(_NAMES)
     values = sorted(rows[parameter].unique(), key=lambda v: order.index(v) if v in order else v)
     if len(values) < 2 or BASELINE[parameter] not in values:
         return {}
-    return {name(parameter, value): tables.select(rows, **{parameter: value}) for value in values}
+    found = {value: tables.select(rows, **{parameter: value}) for value in values}
+    width = only(found[BASELINE[parameter]], "width")
+    return {
+        name(parameter, value)
+        + ("" if only(those, "width") == width else f", width {only(those, 'width')}"): those
+        for value, those in found.items()
+    }
 
 
 def variants(table: pd.DataFrame) -> dict[str, pd.DataFrame]:
