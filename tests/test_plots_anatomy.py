@@ -10,8 +10,8 @@ import pytest
 
 from nclib import tables
 from nclib.geometry import simplex_etf
-from nclib.plots import anatomy, robustness, spectra, trajectories
-from nclib.plots.style import half_width
+from nclib.plots import anatomy, spectra, trajectories
+from nclib.plots.style import half_width, mean_with_interval
 
 EPOCHS, SEEDS, LAYERS = (1, 2, 4, 8, 16), (0, 1, 2), ("stem", "stage1", "stage2")
 PARAMS = {"train_size": 1000, "schedule": "step", "epochs": 16}
@@ -323,6 +323,6 @@ def test_participation_stands_below_the_simplex(table, ax):
 def test_a_mean_is_put_with_its_interval_of_the_values_or_of_their_logarithms():
     values = pd.Series([1.0, 2.0, 4.0])
     half = half_width(values)
-    assert robustness.mean_with_interval(values) == f"2.33 [{7 / 3 - half:.3g}, {7 / 3 + half:.3g}], n = 3"
-    assert robustness.mean_with_interval(values, log=True).startswith("2 [0.")
-    assert robustness.mean_with_interval(values[:2], log=True) == "1.41 (n = 2, no interval)"
+    assert mean_with_interval(values) == f"2.33 [{7 / 3 - half:.3g}, {7 / 3 + half:.3g}], n = 3"
+    assert mean_with_interval(values, log=True).startswith("2 [0.")
+    assert mean_with_interval(values[:2], log=True) == "1.41 (n = 2, no interval)"

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from nclib.plots import robustness
+from nclib.plots import mean_with_interval, robustness
 
 PARAMS = {"epochs": 30, "schedule": "step"}
 ATTACKED = {0: (1, 10, 30), 1: (1, 20, 30), 2: (1, 30)}
@@ -101,5 +101,5 @@ def test_runs_that_were_not_attacked_have_no_distances_but_the_same_accuracy(tab
 def test_a_mean_comes_with_its_interval_and_n_or_says_that_there_is_none():
     low, high = stats.t.interval(0.95, 2, loc=2, scale=1 / 3**0.5)
     expected = f"2 [{low:.3g}, {high:.3g}], n = 3"
-    assert robustness.mean_with_interval(pd.Series([1.0, 2.0, 3.0, np.nan])) == expected
-    assert robustness.mean_with_interval(pd.Series([1.0, 3.0])) == "2 (n = 2, no interval)"
+    assert mean_with_interval(pd.Series([1.0, 2.0, 3.0, np.nan])) == expected
+    assert mean_with_interval(pd.Series([1.0, 3.0])) == "2 (n = 2, no interval)"

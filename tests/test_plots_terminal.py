@@ -149,6 +149,23 @@ def test_a_drop_is_inside_the_terminal_phase_from_its_first_epoch_on(table, sche
     assert trajectories.drops_inside(table.assign(schedule=schedule)).tolist() == inside
 
 
+def test_what_happens_in_the_phase_is_counted_from_each_seeds_own_first_epoch(table):
+    remains = pd.Series({10: 0.5, 30: 0.2})
+    fitted = table[table.seed < 2]
+    found = trajectories.through_the_phase(
+        {"all": table, "fitted": fitted}, {"NC1": "nc1_pinv"}, lambda run: remains
+    )
+    assert list(found) == ["fitted"], "a seed that never comes to zero error has no phase"
+    assert found.fitted.to_dict() == {
+        "epochs in it, by seed": "20, 0",
+        "drops of the rate in it, by seed": "2, 0",
+        "left of NC0 by the recurrence, by seed": "0.4, 1",
+        # As 1 / epoch: a third from epoch 10 on, and all of it from the last.
+        "NC1, end over beginning": f"{3**-0.5:.3g} (n = 2, no interval)",
+    }
+    assert trajectories.through_the_phase({"all": table}, {}, lambda run: remains).empty
+
+
 @pytest.mark.parametrize(("schedule", "drops"), [("step", [10.5, 20.5]), ("constant", [])])
 def test_learning_rate_drops_are_marked_under_the_step_schedule_only(table, ax, schedule, drops):
     terminal_phase.epochs(table.assign(schedule=schedule), ax)

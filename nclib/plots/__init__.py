@@ -8,6 +8,7 @@ from nclib.plots.style import (
     legend_below,
     mean_and_half,
     mean_and_interval,
+    mean_with_interval,
     use_style,
 )
 
@@ -19,5 +20,6 @@ __all__ = [
     "legend_below",
     "mean_and_half",
     "mean_and_interval",
+    "mean_with_interval",
     "use_style",
 ]

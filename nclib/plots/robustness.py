@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
 from nclib import tables
-from nclib.plots.style import COLOURS, drop_lines, half_width, interval
+from nclib.plots.style import COLOURS, drop_lines, interval
 from nclib.plots.terminal_phase import epochs, legend
 from nclib.plots.trajectories import drops, last_epoch, onset, seeds_by_epochs
 
@@ -87,13 +87,3 @@ def gains(table: pd.DataFrame) -> pd.DataFrame:
         if name != "share moved":
             columns[f"{name}, gain"] = now - then
     return pd.DataFrame(columns).rename_axis("seed")
-
-
-def mean_with_interval(values: pd.Series, *, log: bool = False) -> str:
-    """A mean over seeds with its 95 % t-interval, three digits; with `log` both are of the logarithm."""
-    values = values.dropna()
-    values, back = (np.log(values), np.exp) if log else (values, lambda value: value)
-    centre, half = values.mean(), half_width(values)
-    if len(values) < 3:
-        return f"{back(centre):.3g} (n = {len(values)}, no interval)"
-    return f"{back(centre):.3g} [{back(centre - half):.3g}, {back(centre + half):.3g}], n = {len(values)}"

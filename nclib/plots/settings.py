@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 
 from nclib import tables
-from nclib.plots.robustness import mean_with_interval
 from nclib.plots.style import (
     COLOURS,
     SHARES,
@@ -22,6 +21,7 @@ from nclib.plots.style import (
     log_epochs,
     log_scale,
     mean_and_interval,
+    mean_with_interval,
 )
 from nclib.plots.terminal_phase import epoch_axis, legend
 from nclib.plots.trajectories import NETWORKS, drops, last_epoch, only, onset, seeds_by_epochs
@@ -82,12 +82,9 @@ def along(table: pd.DataFrame, parameter: str) -> dict[str, pd.DataFrame]:
     if len(values) < 2 or BASELINE[parameter] not in values:
         return {}
     found = {value: tables.select(rows, **{parameter: value}) for value in values}
-    width = only(found[BASELINE[parameter]], "width")
-    return {
-        name(parameter, value)
-        + ("" if only(those, "width") == width else f", width {only(those, 'width')}"): those
-        for value, those in found.items()
-    }
+    widths = {value: only(runs, "width") for value, runs in found.items()}
+    said = {value: "" if w == widths[BASELINE[parameter]] else f", width {w}" for value, w in widths.items()}
+    return {name(parameter, value) + said[value]: runs for value, runs in found.items()}
 
 
 def variants(table: pd.DataFrame) -> dict[str, pd.DataFrame]:

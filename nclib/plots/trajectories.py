@@ -1,10 +1,12 @@
 """What a table of terminal-phase runs says of them: epochs, seeds, scale, and where the phase begins."""
 
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 
 import pandas as pd
 
 from nclib import tables
+from nclib.plots.style import mean_with_interval
 
 WRONG = ["error", "nc4_mismatch", "nc4_mismatch_train_means"]
 """Shares of samples that vanish in the terminal phase."""
@@ -95,6 +97,36 @@ def drops(table: pd.DataFrame) -> list[int]:
 def drops_inside(table: pd.DataFrame) -> pd.Series:
     """By seed, how many learning-rate drops the terminal phase has; one after its first epoch is inside."""
     return onset(table).map(lambda start: sum(drop >= start for drop in drops(table)))
+
+
+def through_the_phase(
+    found: Mapping[str, pd.DataFrame], shown: Mapping[str, str], left: Callable[[pd.Series], pd.Series]
+) -> pd.DataFrame:
+    """What the terminal phase of each of these is like and what happens in it, a column each.
+
+    `shown` maps a row's name to a metric of training images: last epoch over first measured one without an error,
+    geometric mean over seeds with its 95 % t-interval. `left` gives, by epoch, what a run's recurrence leaves of the
+    sum of the classifier's rows. What has a seed that never comes to zero training error is left out.
+    """
+    columns = {}
+    for label, rows in found.items():
+        begins, last, remains = onset(rows), last_epoch(rows), left(rows.iloc[0])
+        if begins.isna().any():
+            continue
+        columns[label] = {
+            "epochs in it, by seed": ", ".join(f"{last - begin:.0f}" for begin in begins),
+            "drops of the rate in it, by seed": ", ".join(map(str, drops_inside(rows))),
+            "left of NC0 by the recurrence, by seed": ", ".join(
+                f"{remains[last] / remains[begin]:.3g}" for begin in begins
+            ),
+        }
+        for name, metric in shown.items():
+            values = seeds_by_epochs(rows, metric)
+            fell = pd.Series(
+                {seed: values.loc[seed, last] / values.loc[seed, at] for seed, at in begins.items()}
+            )
+            columns[label][f"{name}, end over beginning"] = mean_with_interval(fell, log=True)
+    return pd.DataFrame(columns)
 
 
 def only(table: pd.DataFrame, parameter: str) -> object:
